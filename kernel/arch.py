@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What differs from architecture to architecture, as data; nothing outside this module names one."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from kernel.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture that both KHO and this suite support."""
+
+    name: str  # as uname -m says it
+    kernel_arch: str  # the tree's name for it: make ARCH=…
+    debian: str
+    cross_compile: str  # prefix of the cross compiler, for use on another architecture
+    image: str  # bootable image, below the build directory
+    image_target: str  # make target that builds it
+    qemu: str  # emulator binary
+    qemu_machine: str
+    console: str  # the console device the emulator gives
+    earlycon: str  # parameter that brings out lines before the console is up
+    page_size: int
+    handover_symbol: str  # function the old kernel runs last
+    syscalls: Mapping[str, int]
+
+
+# arch/x86/entry/syscalls/syscall_64.tbl
+_X86_64_SYSCALLS = {
+    "read": 0, "write": 1, "close": 3, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11, "ioctl": 16,
+    "pread64": 17, "pwrite64": 18, "sched_yield": 24, "madvise": 28, "dup": 32, "dup2": 33,
+    "getpid": 39, "sendfile": 40, "socket": 41, "connect": 42, "accept": 43, "sendmsg": 46, "recvmsg": 47,
+    "socketpair": 53, "wait4": 61, "kill": 62, "uname": 63, "fcntl": 72, "fsync": 74, "ftruncate": 77,
+    "getdents64": 217, "chdir": 80, "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87, "readlink": 89,
+    "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "umask": 95, "sysinfo": 99, "getuid": 102,
+    "setuid": 105, "setgid": 106, "prctl": 157, "setrlimit": 160, "sync": 162, "mount": 165, "umount2": 166,
+    "reboot": 169, "gettid": 186, "setgroups": 116, "capset": 126, "clock_gettime": 228, "exit_group": 231,
+    "tgkill": 234, "kexec_load": 246, "openat": 257, "mkdirat": 258, "fallocate": 285, "pipe2": 293,
+    "dup3": 292, "prlimit64": 302, "sched_setaffinity": 203, "unshare": 272, "ppoll": 271, "statx": 332,
+    "fstat": 5, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "kexec_file_load": 320,
+    "memfd_secret": 447, "pidfd_open": 434, "pidfd_getfd": 438, "pidfd_send_signal": 424, "close_range": 436,
+    "setsockopt": 54, "getsockopt": 55, "mremap": 25, "mincore": 27, "mlock": 149, "flock": 73,
+    "execve": 59, "exit": 60, "unlinkat": 263, "readlinkat": 267,
+}  # fmt: skip
+
+X86_64 = Architecture(
+    name="x86_64",
+    kernel_arch="x86",
+    debian="amd64",
+    cross_compile="x86_64-linux-gnu-",
+    image="arch/x86/boot/bzImage",
+    image_target="bzImage",
+    qemu="qemu-system-x86_64",
+    qemu_machine="q35",
+    console="ttyS0",
+    earlycon="earlyprintk=serial,ttyS0,115200",
+    page_size=4096,
+    handover_symbol="machine_kexec",
+    syscalls=MappingProxyType(_X86_64_SYSCALLS),
+)
+
+ARCHITECTURES = {X86_64.name: X86_64}
+
+
+def native() -> Architecture:
+    """The architecture of the machine this runs on."""
+    name = platform.machine()
+    if name not in ARCHITECTURES:
+        raise UsageError(f"luo-cts does not run on {name} yet", f"it knows {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]

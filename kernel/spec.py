@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel specs: how a user names a kernel."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernel.errors import UsageError
+from kernel.release import FIRST_WITH_KHO, FIRST_WITH_LUO, KernelRelease
+
+KINDS = "deb:7.3, deb:newest, tree:DIR[,patch=FILE], image:FILE[,config=FILE][,symbols=FILE]"
+NEWEST = "newest"
+
+
+@dataclass(frozen=True)
+class DebSpec:
+    """The newest kernel of a series that the Debian suites hold now."""
+
+    series: str  # "7.3", or "newest": the newest release that has LUO
+
+
+@dataclass(frozen=True)
+class TreeSpec:
+    """A source tree, with a patch, mailbox or directory of patches on top if ``patch`` is given."""
+
+    directory: Path
+    patch: Path | None = None
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """A kernel that somebody else built."""
+
+    image: Path
+    config: Path | None = None
+    symbols: Path | None = None  # vmlinux
+
+
+Spec = DebSpec | TreeSpec | ImageSpec
+
+
+def parse(text: str) -> Spec:
+    """Raises UsageError, with what would be right, for everything unknown and every missing file."""
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in ("deb", "tree", "image") or not rest:
+        raise UsageError(f"{text!r} names no kernel", f"one of {KINDS}")
+    name, *settings = rest.split(",")
+    if kind == "deb":
+        _settings(text, settings, ())
+        return DebSpec(_series(name))
+    if kind == "tree":
+        paths = _settings(text, settings, ("patch",))
+        return TreeSpec(_tree(name), paths.get("patch"))
+    paths = _settings(text, settings, ("config", "symbols"))
+    return ImageSpec(_file(name), paths.get("config"), paths.get("symbols"))
+
+
+def _settings(text: str, settings: list[str], known: tuple[str, ...]) -> dict[str, Path]:
+    paths = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if key not in known or not equals:
+            raise UsageError(f"{text!r} has the unknown setting {setting!r}", f"one of {KINDS}")
+        if key in paths:
+            raise UsageError(f"{text!r} sets {key} twice")
+        paths[key] = _file(value) if key != "patch" else _existing(value)
+    return paths
+
+
+def _series(name: str) -> str:
+    if name == NEWEST:
+        return name
+    if not re.fullmatch(r"\d+\.\d+", name):
+        raise UsageError(
+            f"'deb:{name}' names no series of kernels",
+            "deb:7.3 or deb:newest; the Debian suites drop old versions, so a full one cannot be named",
+        )
+    if KernelRelease.parse(name) < FIRST_WITH_KHO:
+        luo, kho = ("{}.{}".format(*first.series) for first in (FIRST_WITH_LUO, FIRST_WITH_KHO))
+        raise UsageError(
+            f"Linux {name} has no LUO (since {luo}) and no KHO (since {kho})", "deb:newest has both"
+        )
+    return name
+
+
+def _existing(name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise UsageError(f"{name} does not exist", "paths are relative to the working directory")
+    return path.resolve()
+
+
+def _file(name: str) -> Path:
+    path = _existing(name)
+    if not path.is_file():
+        raise UsageError(f"{name} is not a file")
+    return path
+
+
+def _tree(name: str) -> Path:
+    path = _existing(name)
+    if not (path / "Kconfig").is_file() or not (path / "Makefile").is_file():
+        raise UsageError(f"{name} is not a kernel source tree", "it has no Kconfig and Makefile")
+    return path

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run found: results, grouped into suites, grouped into a run.
+
+The model knows neither pytest nor targets. It crosses process boundaries (pytest-xdist), so every object goes
+to JSON and back without a loss.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+
+
+class Verdict(StrEnum):
+    """What is said of the kernel by one test."""
+
+    PASS = "pass"
+    FAIL = "fail"  # the kernel broke a clause
+    DEVIATION = "deviation"  # a known failure, listed with reason and link
+    SKIP = "skip"  # the clause does not apply here
+    ERROR = "error"  # the harness or the infrastructure: says nothing of the kernel
+
+
+class Part(NamedTuple):
+    """One timed stretch of a test, such as a first half or a handover."""
+
+    name: str
+    seconds: float
+
+
+class Attempt(NamedTuple):
+    """An earlier attempt at a test that ran again, for instance because its batch died."""
+
+    verdict: Verdict
+    message: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The verdict on one test and what there is to say about it."""
+
+    node_id: str
+    verdict: Verdict
+    order: int = 0  # position in pytest's collection: the same with and without xdist
+    clauses: tuple[str, ...] = ()
+    seconds: float = 0.0
+    message: str = ""  # one line
+    detail: str = ""  # the failing assertion or traceback
+    deviation: str = ""  # reason and link of the known deviation, for that verdict only
+    machine: str = ""
+    generations: tuple[int, ...] = ()
+    parts: tuple[Part, ...] = ()
+    console: str = ""
+    batch: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    notes: tuple[str, ...] = ()
+    file: str = ""
+    line: int | None = None
+
+    def deviated(self, reason_and_link: str) -> Self:
+        """This failure, known and excused; the failure's own text stays."""
+        return replace(self, verdict=Verdict.DEVIATION, deviation=reason_and_link)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            **{
+                **data,
+                "verdict": Verdict(data["verdict"]),
+                "clauses": tuple(data["clauses"]),
+                "generations": tuple(data["generations"]),
+                "parts": tuple(Part(*part) for part in data["parts"]),
+                "attempts": tuple(Attempt(Verdict(old), message) for old, message in data["attempts"]),
+                "notes": tuple(data["notes"]),
+            }
+        )
+
+
+def not_run(node_id: str, why: str, *, interrupted: bool = False, order: int = 0) -> Result:
+    """A test that was collected and never ran: an error, or a skip if the user stopped the run."""
+    verdict = Verdict.SKIP if interrupted else Verdict.ERROR
+    return Result(node_id, verdict, order=order, message=f"not run: {why}")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The results of one target and kernel pair, in the order of collection.
+
+    ``properties`` say what ran: release, next release, exact source, configuration hash, command line,
+    target, accelerator, QEMU version, seed, suite version.
+    """
+
+    name: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", tuple(sorted(self.results, key=lambda result: result.order)))
+
+    def to_json(self) -> dict[str, Any]:
+        results = [result.to_json() for result in self.results]
+        return {"name": self.name, "properties": dict(self.properties), "results": results}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["name"], dict(data["properties"]), tuple(map(Result.from_json, data["results"])))
+
+
+def suite_name(target: str, release: str, next_release: str) -> str:
+    """The name of the suite for a kernel pair on a target, in ASCII for tools that sort by it."""
+    return f"luo-cts.{target}.{release}-to-{next_release}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that one invocation found, also when it found nothing."""
+
+    started: datetime  # with a time zone
+    suites: tuple[Suite, ...] = ()
+    interrupted: bool = False
+    problem: str | None = None  # of the harness, and no test's: the build failed, the host is gone
+    incidents: tuple[str, ...] = ()  # what went wrong and was survived, such as a lost machine
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        return tuple(result for suite in self.suites for result in suite.results)
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        return Counter(result.verdict for result in self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "started": self.started.isoformat(),
+            "suites": [suite.to_json() for suite in self.suites],
+            "interrupted": self.interrupted,
+            "problem": self.problem,
+            "incidents": list(self.incidents),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            started=datetime.fromisoformat(data["started"]),
+            suites=tuple(map(Suite.from_json, data["suites"])),
+            interrupted=data["interrupted"],
+            problem=data["problem"],
+            incidents=tuple(data["incidents"]),
+        )
+
+
+def exit_status(run: Run) -> int:
+    """The exit status of the contract, in pytest's own numbers.
+
+    Interrupted (2) wins over all, for a cut run judges nothing; a broken clause (1) wins over a harness
+    problem (3), for the kernel stays guilty whatever else went wrong; 5 says that nothing was judged.
+    A usage error (4) ends the run before there is one to report.
+    """
+    counts = run.counts
+    if run.interrupted:
+        return 2
+    if counts[Verdict.FAIL]:
+        return 1
+    if counts[Verdict.ERROR] or run.problem is not None:
+        return 3
+    if not counts[Verdict.PASS] and not counts[Verdict.DEVIATION]:
+        return 5
+    return 0

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The clause catalogue: what the kernel promises, sentence by sentence.
+
+The YAML files beside this one hold a list of clauses each:
+
+* ``id``: the name that tests give in ``@pytest.mark.clause``;
+* ``promise``: one sentence, in our words. Where the kernel's documents and its code disagree, the documents
+  count;
+* ``source``: a file of the kernel, a colon, and words that stand in it (white space aside): the promise itself,
+  or where no document has it, the line of code that users rely on;
+* ``since`` and ``until``: the releases that promise it, both included;
+* ``observed``: how a test sees it.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from kernel.window import Window
+
+DIRECTORY = Path(__file__).parent
+
+_TEXT = {"type": "string", "minLength": 1}
+_RELEASE = {"type": "string", "pattern": r"^\d+\.\d+(\.\d+)?$"}
+_SCHEMA = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["id", "promise", "source", "since", "observed"],
+        "additionalProperties": False,
+        "properties": {
+            "id": {"type": "string", "pattern": r"^[a-z]+(\.[a-z]+(-[a-z]+)*)+$"},
+            "promise": {"type": "string", "pattern": r"^[A-Z].*\.$"},
+            "source": {"type": "string", "pattern": r"^[\w./-]+: ."},
+            "since": _RELEASE,
+            "until": _RELEASE,
+            "observed": _TEXT,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One sentence that the kernel promises."""
+
+    id: str
+    promise: str
+    source: str
+    observed: str
+    releases: Window = field(default_factory=Window)
+
+
+def load(directory: Path = DIRECTORY) -> dict[str, Clause]:
+    """All clauses by id; raises ValueError for a file that breaks the schema and for an id used twice."""
+    clauses: dict[str, Clause] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            jsonschema.validate(entries, _SCHEMA)
+        except (yaml.YAMLError, jsonschema.ValidationError) as error:
+            reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+            raise ValueError(f"{path} is no list of clauses: {reason}") from error
+        for entry in entries:
+            if entry["id"] in clauses:
+                raise ValueError(f"{path}: there are two clauses {entry['id']}")
+            releases = Window(entry.pop("since"), entry.pop("until", None))
+            clauses[entry["id"]] = Clause(**entry, releases=releases)
+    return clauses

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The report is a file that Jenkins takes, whatever the run looked like and however full the disk is."""
+
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import xmlschema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from junitparser import Error, Failure, JUnitXml, Skipped
+from junitparser import TestCase as Case
+
+from reports import junit
+from reports.model import Attempt, Part, Result, Run, Suite, Verdict, not_run, suite_name
+from suite.harness.junit_compare import normalise
+
+STARTED = datetime(2026, 11, 23, 5, 14, tzinfo=UTC)
+SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("jenkins-junit.xsd"))
+OUTCOME = {Failure: Verdict.FAIL, Error: Verdict.ERROR, Skipped: Verdict.SKIP}
+
+anything = st.text(st.characters(exclude_categories=()), max_size=60)
+seconds = st.floats(0, 1e7, allow_nan=False)
+results = st.builds(
+    Result,
+    node_id=anything,
+    verdict=st.sampled_from(Verdict),
+    order=st.integers(0, 100),
+    clauses=st.lists(anything, max_size=2).map(tuple),
+    seconds=seconds,
+    message=anything,
+    detail=anything | st.just("detail\n" * 50_000),
+    deviation=anything,
+    machine=anything,
+    generations=st.lists(st.integers(0), max_size=3).map(tuple),
+    parts=st.lists(st.builds(Part, anything, seconds), max_size=2).map(tuple),
+    console=anything | st.just("\x1b[31mflood\x00\r\n" * 30_000),
+    batch=st.none() | anything,
+    attempts=st.lists(st.builds(Attempt, st.sampled_from(Verdict), anything), max_size=2).map(tuple),
+    notes=st.lists(anything, max_size=2).map(tuple),
+)
+suites = st.builds(
+    Suite,
+    name=anything,
+    properties=st.dictionaries(anything, anything, max_size=3),
+    results=st.lists(results, max_size=4).map(tuple),
+)
+runs = st.builds(
+    Run,
+    started=st.just(STARTED),
+    suites=st.lists(suites, max_size=2).map(tuple),
+    interrupted=st.booleans(),
+    problem=st.none() | anything,
+    incidents=st.lists(anything, max_size=2).map(tuple),
+)
+
+
+def outcomes(path: Path) -> Counter[Verdict]:
+    """The verdicts as another tool reads them."""
+    counts: Counter[Verdict] = Counter()
+    for suite in JUnitXml.fromfile(str(path)):
+        for case in suite:
+            assert isinstance(case, Case)
+            counts[OUTCOME[type(case.result[0])] if case.result else Verdict.PASS] += 1
+    return counts
+
+
+def written(run: Run, directory: Path) -> Path:
+    path = directory / "junit.xml"
+    junit.write(run, path)
+    return path
+
+
+def run_of(*results: Result, **more: object) -> Run:
+    return replace(Run(STARTED, (Suite("s", {"release": "7.3.4"}, results),)), **more)  # type: ignore[arg-type]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(runs)
+def test_any_run_is_valid_and_reads_back_with_its_verdicts(tmp_path: Path, run: Run) -> None:
+    path = written(run, tmp_path)
+    SCHEMA.validate(path)
+    expected = run.counts
+    expected[Verdict.SKIP] += expected.pop(Verdict.DEVIATION, 0)
+    if run.problem is not None or not run.results:
+        stopped = run.problem is None and run.interrupted
+        expected[Verdict.SKIP if stopped else Verdict.ERROR] += 1
+    assert outcomes(path) == +expected
+
+
+def test_the_schema_refuses_what_jenkins_refuses(tmp_path: Path) -> None:
+    path = written(run_of(Result("a.py::t", Verdict.PASS)), tmp_path)
+    text = path.read_text()
+    for wrong in (
+        text.replace('tests="1"', ""),
+        text.replace("<testcase ", '<testcase assertions="1" '),
+        text.replace('time="0.000"', 'time="1e-05"'),
+        text.replace("testcase", "test"),
+    ):
+        assert wrong != text
+        assert not SCHEMA.is_valid(wrong)
+
+
+def test_a_case_says_where_it_ran_and_why_it_failed(tmp_path: Path) -> None:
+    result = Result(
+        "suite/sessions/test_names.py::TestNames::test_long[a::b/c.py]",
+        Verdict.FAIL,
+        clauses=("session.name.longest",),
+        seconds=0.25,
+        message="assert 1 == 2",
+        detail="E  assert 1 == 2\nE   + where …",
+        machine="m0",
+        generations=(0, 1),
+        parts=(Part("first half", 0.125),),
+        console="[    1.000000] luo: \x1b[1mhello\x00",
+        batch="b3",
+        attempts=(Attempt(Verdict.ERROR, "the batch died"),),
+        notes=("ran again alone",),
+    )
+    run = Run(STARTED, (Suite(suite_name("qemu", "7.3.4", "7.3.5"), {"seed": "7"}, (result,)),))
+    path = written(run, tmp_path)
+    assert [properties for properties, _ in normalise(path).values()] == [{"seed": "7"}]
+    (suite,) = JUnitXml.fromfile(str(path))
+    assert suite.name == "luo-cts.qemu.7.3.4-to-7.3.5"
+    (case,) = suite
+    assert isinstance(case, Case)
+    assert (case.classname, case.name) == ("suite.sessions.test_names.TestNames", "test_long[a::b/c.py]")
+    (failure,) = case.result
+    assert failure.message == "assert 1 == 2"
+    assert failure.text == result.detail
+    assert case.system_out is not None
+    assert case.system_out.splitlines() == [
+        "clauses: session.name.longest",
+        "machine: m0, generations: 0 1",
+        "batch: b3",
+        "time: first half: 0.125 s",
+        "note: ran again alone",
+        "earlier attempt: error: the batch died",
+        "console:",
+        r"[    1.000000] luo: \x1b[1mhello\x00",
+    ]
+
+
+def test_a_deviation_is_skipped_and_keeps_its_failure(tmp_path: Path) -> None:
+    failed = Result("a.py::t", Verdict.FAIL, message="EINVAL is not ENOTTY", detail="the traceback")
+    run = run_of(failed.deviated("number checked first (luo_core.c)"))
+    ((case,),) = JUnitXml.fromfile(str(written(run, tmp_path)))
+    assert isinstance(case, Case)
+    assert case.result[0].message == "deviation: number checked first (luo_core.c)"
+    assert case.system_out is not None
+    assert "EINVAL is not ENOTTY\nthe traceback" in case.system_out
+
+
+@pytest.mark.parametrize(
+    ("run", "verdict", "message"),
+    [
+        (Run(STARTED, problem="the build failed\nmore"), Verdict.ERROR, "the build failed"),
+        (Run(STARTED), Verdict.ERROR, "not run: nothing was collected"),
+        (Run(STARTED, (Suite("empty"),)), Verdict.ERROR, "not run: nothing was collected"),
+        (Run(STARTED, interrupted=True), Verdict.SKIP, "not run: interrupted"),
+    ],
+)
+def test_a_run_without_results_has_one_case_that_says_so(
+    tmp_path: Path, run: Run, verdict: Verdict, message: str
+) -> None:
+    path = written(run, tmp_path)
+    SCHEMA.validate(path)
+    assert outcomes(path) == {verdict: 1}
+    ((case,),) = JUnitXml.fromfile(str(path))
+    assert isinstance(case, Case)
+    assert (case.classname, case.name, case.result[0].message) == ("luo-cts", "setup", message)
+
+
+def test_a_problem_stands_beside_the_results(tmp_path: Path) -> None:
+    run = run_of(Result("a.py::t", Verdict.PASS), not_run("a.py::u", "QEMU is gone"), problem="QEMU is gone")
+    assert outcomes(written(run, tmp_path)) == {Verdict.PASS: 1, Verdict.ERROR: 2}
+
+
+def test_equal_runs_are_equal_when_stripped(tmp_path: Path) -> None:
+    def case(order: int, machine: str, took: float, verdict: Verdict) -> Result:
+        message = f"no answer within {took} s"
+        return Result(f"a.py::t{order}", verdict, order, ("c",), took, message, machine=machine)
+
+    alone = run_of(case(0, "m0", 0.1, Verdict.PASS), case(1, "m0", 0.2, Verdict.FAIL))
+    shared = run_of(case(1, "m1", 0.4, Verdict.FAIL), case(0, "m0", 0.3, Verdict.PASS))
+    other = run_of(case(0, "m0", 0.1, Verdict.PASS), case(1, "m0", 0.2, Verdict.ERROR))
+    one, two, three = (
+        normalise(written(run, tmp_path / str(n))) for n, run in enumerate((alone, shared, other))
+    )
+    assert one == two
+    assert one != three
+
+
+def test_a_failed_write_leaves_the_old_report_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(run_of(Result("a.py::t", Verdict.PASS)), tmp_path)
+    before = path.read_bytes()
+
+    def no_room(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        written(run_of(Result("a.py::t", Verdict.FAIL)), tmp_path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["junit.xml"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], capture_output=True, text=True, check=False
+    )
+    if mount.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {mount.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def fill(disk: Path) -> None:
+    free = os.statvfs(disk)
+    (disk / "flood").write_bytes(bytes(free.f_bavail * free.f_frsize))
+    assert os.statvfs(disk).f_bavail == 0
+
+
+def big_run(cases: int) -> Run:
+    """About 100 KiB a case, nearly all of it console."""
+    results = [Result(f"a.py::t{n}", Verdict.PASS, n, console="flood\n" * 17_000) for n in range(cases)]
+    return run_of(*results, Result("a.py::guilty", Verdict.FAIL, cases, message="broken"))
+
+
+def test_a_full_disk_still_gets_a_whole_report(small_disk: Path) -> None:
+    reserve = junit.Reserve(small_disk, 1024 * 1024)
+    fill(small_disk)
+    run = big_run(4)
+    delivery = junit.deliver(run, small_disk / "junit.xml", reserve)
+    assert delivery == (small_disk / "junit.xml", "")
+    SCHEMA.validate(delivery.path)
+    assert outcomes(delivery.path) == run.counts
+    assert "flood" in delivery.path.read_text()
+
+
+def test_a_report_too_big_for_the_reserve_loses_its_consoles_only(small_disk: Path) -> None:
+    reserve = junit.Reserve(small_disk, 256 * 1024)
+    fill(small_disk)
+    run = big_run(20)
+    delivery = junit.deliver(run, small_disk / "junit.xml", reserve)
+    assert delivery.path == small_disk / "junit.xml"
+    assert delivery.remark == "The report has no console excerpts: No space left on device."
+    assert outcomes(delivery.path) == run.counts
+    assert "flood" not in delivery.path.read_text()
+
+
+def test_a_report_without_any_room_goes_elsewhere_and_says_so(small_disk: Path) -> None:
+    fill(small_disk)
+    reserve = junit.Reserve(small_disk)
+    run = big_run(1)
+    delivery = junit.deliver(run, small_disk / "junit.xml", reserve)
+    assert not delivery.path.is_relative_to(small_disk)
+    assert str(delivery.path) in delivery.remark
+    assert "No space left on device" in delivery.remark
+    assert outcomes(delivery.path) == run.counts
+
+
+def test_a_reserve_leaves_nothing_behind(tmp_path: Path) -> None:
+    reserve = junit.Reserve(tmp_path, 4096)
+    (entry,) = tmp_path.iterdir()
+    assert entry.stat().st_blocks * 512 >= 4096
+    reserve.give_back()
+    reserve.give_back()
+    assert not list(tmp_path.iterdir())

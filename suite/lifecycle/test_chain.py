@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""More than one handover, more than one session, more than one of everything."""
+
+import random
+
+import pytest
+
+from fixtures.agent.pattern import pattern
+from fixtures.luo import Luo
+from fixtures.scenario import KEXEC
+from suite.scenario import Scenario
+
+SIZE = 100_001
+
+
+@pytest.mark.clause("handover.chain", "memfd.represerve", "memfd.contents")
+def test_contents_survive_three_handovers_in_a_row(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    session.preserve(luo.memfd(pattern(SIZE)), token=0)
+
+    for generation in (1, 2, 3):
+        luo = yield KEXEC
+
+        session = luo.retrieve_session("vm")
+        ram = session.retrieve(generation - 1)
+        assert ram.read_all() == pattern(SIZE, seed=generation - 1)
+        session.finish()
+        session.close()
+        ram.write(pattern(SIZE, seed=generation), 0)
+        if generation < 3:
+            luo.create_session("vm").preserve(ram, token=generation)
+
+
+@pytest.mark.clause("session.many", "handover.isolation", "memfd.contents")
+def test_two_hundred_sessions_of_three_files_each_survive(luo: Luo, rng: random.Random) -> Scenario:
+    names = [f"vm-{number}" for number in range(200)]
+    rng.shuffle(names)
+    content = pattern(4099)
+    luo.create_crowd(names, files=3, content=content)
+
+    luo = yield KEXEC
+
+    rng.shuffle(names)
+    crowd = luo.retrieve_crowd(names, files=3)
+    assert len({file.fd for _, files in crowd for file in files}) == 600
+    for _, files in crowd:
+        for file in files:
+            assert file.read_all() == content
+
+
+@pytest.mark.clause("handover.isolation", "file.token.unique")
+def test_same_token_in_two_sessions_means_two_files(luo: Luo) -> Scenario:
+    for number, name in enumerate(("left", "right")):
+        luo.create_session(name).preserve(luo.memfd(pattern(SIZE, seed=number)), token=7)
+
+    luo = yield KEXEC
+
+    for number, name in enumerate(("left", "right")):
+        assert luo.retrieve_session(name).retrieve(7).read_all() == pattern(SIZE, seed=number)
