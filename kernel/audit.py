@@ -302,8 +302,7 @@ def _of_debian(series: str) -> str:
                 shutil.rmtree(unpacked, ignore_errors=True)
                 subprocess.run(["dpkg-deb", "--extract", package, unpacked], check=True)
                 (config,) = unpacked.glob(f"usr/src/*/config.{arch}_none_{arch}*")
-                kept.parent.mkdir(exist_ok=True)
-                kept.write_text(_read(config))
+                cache.write(kept, _read(config))
                 shutil.rmtree(unpacked)
             return kept.read_text()
     raise UsageError(

@@ -21,12 +21,23 @@ from kernel.source import Source
 # Program or header, and the Debian package that has it. Documentation/process/changes.rst
 _PROGRAMS = {
     "make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc",
-    "perl": "perl", "lz4": "lz4", "setpriv": "util-linux",
+    "perl": "perl", "lz4": "lz4",
 }  # fmt: skip
 _HEADERS = {"gelf.h": "libelf-dev", "openssl/opensslv.h": "libssl-dev"}
 
 # A build that is interrupted gets this long to remove what is half written.
 _TERMINATE_SECONDS = 10
+
+# Runs "$@" and ends the whole process group when standard input ends, that is, when the harness does, however
+# it does: no compiler of a killed run goes on writing into the build directory.
+_WATCHED = """\
+exec 3<&0 </dev/null
+(read -r _ <&3; kill -TERM 0) >/dev/null 2>&1 &
+"$@" 3<&-
+status=$?
+kill $! 2>/dev/null
+exit $status
+"""
 
 _COMPILED = re.compile(r"^  (?:CC|AS|LD|AR|HOSTCC|OBJCOPY|GEN|UPD|VDSO)\b")
 _ERROR = re.compile(r"^\S+?:\d+(?::\d+)?: (?:fatal )?error: .*|^.*undefined reference to .*|^make.*\*\*\* .*")
@@ -129,16 +140,8 @@ class _Make:
     def run(self, targets: Sequence[str], progress: Step, total: int | None = None) -> int:
         """Returns how many steps make printed."""
         compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
-        # setpriv: make ends even when this process is killed
-        command = [
-            "setpriv",
-            "--pdeathsig",
-            "TERM",
-            "make",
-            "-C",
-            str(self.source.tree),
-            f"O={self.directory}",
-        ]
+        command = ["sh", "-c", _WATCHED, "build"]
+        command += ["make", "-C", str(self.source.tree), f"O={self.directory}"]
         command += [f"ARCH={self.arch.kernel_arch}", f"CC={compiler}", f"HOSTCC={compiler}", "LOCALVERSION="]
         command += [f"-j{len(os.sched_getaffinity(0))}", *targets]
         environment = {
@@ -154,11 +157,13 @@ class _Make:
             "KBUILD_BUILD_HOST": "luo-cts",
             "KBUILD_BUILD_VERSION": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            # ccache believes the compiler's own dependency lists: no second preprocessing at a miss
+            "CCACHE_DEPEND": "1",
         }
         compiled = 0
         with self.log.open("w") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, errors="replace", env=environment, process_group=0,
             )  # fmt: skip
             assert process.stdout is not None

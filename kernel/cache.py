@@ -56,6 +56,14 @@ def locked(name: str) -> Iterator[Path]:
         lock.release()
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file that other runs see either whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text)
+    scratch.replace(path)
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text()

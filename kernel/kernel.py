@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a kernel spec to a kernel that can be booted, and what is known of it."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 from kernel import build, cache, image, kconfig, source
 from kernel.arch import Architecture, native
+from kernel.errors import LuoCtsError
 from kernel.kconfig import Option
 from kernel.source import Source
 from kernel.spec import DebSpec, ImageSpec, TreeSpec, parse
@@ -55,6 +57,17 @@ def obtain(spec: str, *, debug_info: bool = False, extra_config: Sequence[Path] 
     ``extra_config`` fragments may change what the default ones ask for. Raises UsageError for what is wrong
     with the spec, LuoCtsError for what is wrong with the world.
     """
+    try:
+        return _obtain(spec, debug_info, extra_config)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise LuoCtsError(
+            f"the disk is full under {cache.root()}", "a tree and its build take 3 GB"
+        ) from error
+
+
+def _obtain(spec: str, debug_info: bool, extra_config: Sequence[Path]) -> Kernel:
     arch = native()
     match parse(spec):
         case ImageSpec() as given:
@@ -89,8 +102,7 @@ def _embedded_config(file: Path, digest: str) -> Path | None:
     if text is None:
         return None
     kept = cache.root() / "configs" / f"image-{digest}"
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(text)
+    cache.write(kept, text)
     return kept
 
 
@@ -111,7 +123,10 @@ def _built(spec: str, tree: Source, asked: list[Option], arch: Architecture) -> 
         if kernel := _cached(spec, result):
             return kernel
         tree.prepare()
-        directory = cache.root() / "builds" / f"{tree.slug}-{_digest(wish.encode())}"
+        # One directory for all configurations, as kbuild recompiles only what depends on an option that changed;
+        # but DWARF changes every object.
+        debugging = any(option.name.startswith("DEBUG_INFO") and option.value == "y" for option in asked)
+        directory = cache.root() / "builds" / (tree.slug + ("-debug-info" if debugging else ""))
         return _keep(spec, tree, build.build(tree, asked, directory, arch), result)
 
 

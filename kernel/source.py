@@ -278,7 +278,10 @@ def _git(
 def _describe_tree(directory: Path) -> str:
     if (directory / ".git").exists():
         with contextlib.suppress(subprocess.CalledProcessError):
-            return _git(["describe", "--always", "--dirty", "--abbrev=12"], directory).decode().strip()
+            commit = _git(["describe", "--always", "--abbrev=12"], directory).decode().strip()
+            # not describe --dirty, which rewrites the index
+            changed = _git(["status", "--porcelain", "--untracked-files=no"], directory)
+            return commit + ("-dirty" if changed else "")
     return f"v{release_of(directory)}"
 
 

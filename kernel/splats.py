@@ -198,8 +198,6 @@ class _Block:
         """Whether ``header`` is a further line of this block and no splat of its own."""
         if self.kind is Kind.PANIC or self.title == title:  # the same line again: two consoles on one wire
             return True
-        if header.kind is Kind.PANIC:
-            return False
         return (self.kind, header.kind) in _FOLLOWS
 
 

@@ -60,6 +60,11 @@ class Argument(ctypes.Structure):
         super().__init__(**{"size": ctypes.sizeof(self), **fields})
 
 
+def offset(argument: type[Argument], field: str) -> int:
+    """Bytes from the start of an argument to one of its fields."""
+    return int(getattr(argument, field).offset)
+
+
 class liveupdate_ioctl_create_session(Argument):
     fd: int
     name: "ctypes.Array[c_uint8]"

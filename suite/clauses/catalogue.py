@@ -6,8 +6,8 @@ The YAML files beside this one hold a list of clauses each:
 * ``id``: the name that tests give in ``@pytest.mark.clause``;
 * ``promise``: one sentence, in our words. Where the kernel's documents and its code disagree, the documents
   count;
-* ``source``: a file of the kernel, a colon, and words that stand in it (white space aside): the promise itself,
-  or where no document has it, the line of code that users rely on;
+* ``source``: a file of the kernel, a colon, and words that stand in it (white space aside): the promise, or
+  where no document has it, the line of code that users rely on;
 * ``since`` and ``until``: the releases that promise it, both included;
 * ``observed``: how a test sees it.
 """

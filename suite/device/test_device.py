@@ -45,4 +45,3 @@ def test_sessions_outlive_the_device_descriptor(luo: Luo) -> None:
     session = luo.create_session("vm")
     luo.close_device()
     session.preserve(luo.memfd(b"x"), token=1)
-

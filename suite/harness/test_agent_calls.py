@@ -81,8 +81,8 @@ def test_numbers_are_loaded_from_memory(actor: Actor) -> None:
     program.syscall("pipe2", fds, os.O_CLOEXEC)
     program.syscall("write", fds.u32(4), b"ping", 4)
     buffer = program.buffer(4, out=True)
-    program.syscall("read", fds.s32(0), buffer, fds.u64(8))  # 0: what stands behind the two numbers
-    read = program.syscall("read", fds.s32(), buffer, 4)
+    length = program.buffer(struct.pack("<Q", 4))
+    read = program.syscall("read", fds.s32(), buffer, length.u64())
     negative = program.buffer(struct.pack("<i", -1))
     bad = program.syscall("close", negative.s32(), check=False)
     results = actor.run(program)
@@ -198,12 +198,7 @@ def test_memory_is_peeked_and_poked(actor: Actor) -> None:
 
 def test_running_out_of_descriptors_leaves_the_agent_working(actor: Actor) -> None:
     actor.syscall("prlimit64", 0, RLIMIT_NOFILE, struct.pack("<QQ", 8, 8), 0)
-    opened = 0
-    with pytest.raises(SyscallError) as caught:
-        while True:
-            actor.syscall("dup", 0)
-            opened += 1
-    assert (caught.value.errno, opened) == (errno.EMFILE, 5)
+    assert [actor.raw("dup", 0) for _ in range(6)] == [3, 4, 5, 6, 7, -errno.EMFILE]
     with pytest.raises(Refused) as refused:
         actor.fork()
     assert refused.value.errno == errno.EMFILE
@@ -224,7 +219,7 @@ def test_files_are_read_and_written(actor: Actor, tmp_path: Path) -> None:
         actor.read_file(str(tmp_path / "none"))
     with pytest.raises(IsADirectoryError):
         actor.read_file(str(tmp_path))
-    with pytest.raises(OSError, match="Permission denied|Invalid argument|Input/output"):
+    with pytest.raises(OSError, match=r"Permission denied|Invalid argument|Input/output"):
         actor.write_file("/proc/version", b"mine")
     assert actor.syscall("dup", 0) == 3, "a helper left a descriptor open"
 
@@ -254,12 +249,13 @@ def run_payload(actor: Actor, payload: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("code", "kind", "word", "expected"),
     [
+        (Code.COPY, Kind.VALUE, 0, 0),  # of no bytes, so nothing but the argument can be wrong
         (99, Kind.VALUE, 0, -errno.ENOSYS),
-        (Code.STORE, 77, 0, -errno.EINVAL),
-        (Code.STORE, Kind.RESULT, 5, -errno.EINVAL),
-        (Code.STORE, Kind.U64, 1 << 40, -errno.EFAULT),
-        (Code.STORE, Kind.U32, 4093, -errno.EFAULT),
-        (Code.STORE, Kind.S32, 2**64 - 1, -errno.EFAULT),
+        (Code.COPY, 77, 0, -errno.EINVAL),
+        (Code.COPY, Kind.RESULT, 5, -errno.EINVAL),
+        (Code.COPY, Kind.U64, 1 << 40, -errno.EFAULT),
+        (Code.COPY, Kind.U32, 4093, -errno.EFAULT),
+        (Code.COPY, Kind.S32, 2**64 - 1, -errno.EFAULT),
     ],
 )
 def test_operations_the_agent_cannot_know_are_errors(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The codec: whatever bytes come, there is a frame, a ChannelBroken, or more to wait for."""
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,12 +54,8 @@ def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(
 
 @given(st.binary(max_size=2000))
 def test_random_bytes_are_refused_or_waited_on(data: bytes) -> None:
-    try:
-        frames = decode_all(data)
-    except ChannelBroken as broken:
-        assert broken.data
-    else:
-        assert not frames
+    with contextlib.suppress(ChannelBroken):
+        assert decode_all(data) == []
 
 
 @given(FRAMES, st.data())
@@ -137,5 +135,5 @@ def test_a_truncated_hello_is_refused(size: int) -> None:
 
 
 def test_the_broken_bytes_are_shown() -> None:
-    with pytest.raises(ChannelBroken, match="4b 65 72 6e 65 6c .*Kernel panic"):
+    with pytest.raises(ChannelBroken, match=r"4b 65 72 6e 65 6c .*Kernel panic"):
         decode_all(b"Kernel panic - not syncing")

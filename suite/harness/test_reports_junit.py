@@ -146,6 +146,18 @@ def test_a_case_says_where_it_ran_and_why_it_failed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_flooded_console_keeps_its_two_ends(tmp_path: Path) -> None:
+    flood = "first\n" + "flood\n" * 1_000_000 + "last"
+    path = written(run_of(Result("a.py::t", Verdict.PASS, console=flood)), tmp_path)
+    assert path.stat().st_size < 300_000
+    ((case,),) = JUnitXml.fromfile(str(path))
+    assert isinstance(case, Case)
+    assert case.system_out is not None
+    lines = case.system_out.splitlines()
+    assert (lines[1], lines[-1]) == ("first", "last")
+    assert any(line.endswith("characters left out]") for line in lines)
+
+
 def test_a_deviation_is_skipped_and_keeps_its_failure(tmp_path: Path) -> None:
     failed = Result("a.py::t", Verdict.FAIL, message="EINVAL is not ENOTTY", detail="the traceback")
     run = run_of(failed.deviated("number checked first (luo_core.c)"))

@@ -104,7 +104,7 @@ def test_the_summary_names_the_guilty_in_three_lines_each(tmp_path: Path) -> Non
         1,
         ("session.finish",),
         message="assert 1 == 2",
-        detail="def t():\n  one\n\nE  why\n",
+        detail="def t():\n  one\n\nE  why\nassert 1 == 2\n\n",
     )
     run = Run(STARTED, (Suite("s", results=(error, fail)),), incidents=("m1 was lost",))
     assert summary.lines(run, tmp_path / "junit.xml", "The disk is full.") == [

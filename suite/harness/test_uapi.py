@@ -11,7 +11,7 @@ import pytest
 
 from kernel import uapi
 
-HEADERS = ("liveupdate.h", "memfd.h", "fcntl.h", "falloc.h", "reboot.h", "kexec.h", "mman.h")
+HEADERS = ("liveupdate.h", "memfd.h", "fcntl.h", "falloc.h", "reboot.h", "kexec.h", "mman.h", "stat.h")
 
 STRUCTS = {
     name: item

@@ -81,7 +81,7 @@ def test_seals_set_before_preserve_survive(luo: Luo) -> Scenario:
     assert luo.retrieve_session("vm").retrieve(1).seals == seals
 
 
-@pytest.mark.clause("memfd.seals")
+@pytest.mark.clause("memfd.seals.late")
 def test_seals_set_between_preserve_and_handover_survive(luo: Luo) -> Scenario:
     session = luo.create_session("vm")
     ram = luo.memfd(b"sealed")
