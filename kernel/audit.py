@@ -6,13 +6,14 @@
 """
 
 import argparse
+import contextlib
 import gzip
 import lzma
 import platform
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from pathlib import Path
 
 from kernel import cache, debian, image, kconfig
 from kernel.arch import native
-from kernel.debian import Archive
+from kernel.debian import Archive, GoneFromPoolError
 from kernel.errors import LuoCtsError, UsageError
+from kernel.progress import step
 from kernel.release import FIRST_WITH_KHO, FIRST_WITH_LUO, KernelRelease
 from kernel.source import held, newest_series
 from kernel.spec import KINDS, NEWEST, DebSpec, ImageSpec, TreeSpec, parse
@@ -288,23 +290,18 @@ def _of_debian(series: str) -> str:
         archive = Archive(cache.root() / "apt", debian.system_mirror())
         archive.refresh()
         offers = archive.offers(debian.CONFIG_PREFIX)
-        wanted = [
-            o for o in offers if o.version.series == (newest_series(offers) if series == NEWEST else series)
-        ]
-        for offer in wanted:
-            kept = cache.root() / "configs" / f"{offer.packages[0]}-{offer.version.text}-{arch}"
-            if not kept.exists():
-                try:
-                    (package,) = archive.download(offer, offer.packages[0])
-                except debian.GoneFromPoolError:
-                    continue
-                unpacked = archive.directory / "unpacked"
-                shutil.rmtree(unpacked, ignore_errors=True)
-                subprocess.run(["dpkg-deb", "--extract", package, unpacked], check=True)
-                (config,) = unpacked.glob(f"usr/src/*/config.{arch}_none_{arch}*")
-                cache.write(kept, _read(config))
-                shutil.rmtree(unpacked)
-            return kept.read_text()
+        wanted = newest_series(offers) if series == NEWEST else series
+        for attempt in archive.attempts(offer for offer in offers if offer.version.series == wanted):
+            kept = cache.root() / "configs" / f"{attempt.slug}-{arch}"
+            if kept.exists():
+                return kept.read_text()
+            with contextlib.suppress(GoneFromPoolError), step(f"download {attempt}") as progress:
+                (package,) = archive.download(attempt, progress)
+                with tempfile.TemporaryDirectory() as scratch:
+                    subprocess.run(["dpkg-deb", "--extract", package, scratch], check=True)
+                    (config,) = Path(scratch).glob(f"usr/src/*/config.{arch}_none_{arch}*")
+                    cache.write(kept, _read(config))
+                return kept.read_text()
     raise UsageError(
         f"the Debian suites hold no configuration of Linux {series}", f"they hold those of {held(offers)}"
     )

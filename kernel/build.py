@@ -161,11 +161,13 @@ class _Make:
             "CCACHE_DEPEND": "1",
         }
         compiled = 0
-        with self.log.open("w") as log:
-            process = subprocess.Popen(
+        with (
+            self.log.open("w") as log,
+            subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, errors="replace", env=environment, process_group=0,
-            )  # fmt: skip
+            ) as process,
+        ):  # fmt: skip
             assert process.stdout is not None
             try:
                 for row in process.stdout:

@@ -82,6 +82,24 @@ class Offer:
     ]  # of linux-source-X.Y (source with Debian's patches) and linux (what it is made of)
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One way to get one version."""
+
+    version: DebianVersion
+    package: str
+    tar_only: bool = False  # of a source package, the orig tarball alone
+
+    @property
+    def slug(self) -> str:
+        return f"{self.package}-{self.version.text}" + ("-orig" if self.tar_only else "")
+
+    def __str__(self) -> str:
+        if self.tar_only:
+            return f"{self.package} {self.version.upstream} (orig tarball alone)"
+        return f"{self.package} {self.version.text}"
+
+
 def system_mirror(apt: Path = Path("/etc/apt")) -> str:
     """The Debian archive that this system installs from, or what LUO_CTS_DEBIAN_MIRROR says.
 
@@ -149,6 +167,7 @@ class Archive:
     ) -> None:
         self.directory = directory
         self._stamp = directory / "refreshed"
+        self._gone = directory / "gone"  # what the pool lost, as far as we know since the last refresh
         if not keyring.is_file():
             raise LuoCtsError(
                 f"{keyring} is not there to check Debian's signatures with",
@@ -169,15 +188,15 @@ class Archive:
         self._config = directory / "apt.conf"
         self._config.write_text(_APT_CONF.format(directory=directory))
 
-    def refresh(self, max_age: float = REFRESH_SECONDS) -> None:
-        """Fetch the package lists if the ones here are older than ``max_age`` seconds.
+    def refresh(self, max_age: float = REFRESH_SECONDS) -> bool:
+        """Fetch the package lists if the ones here are older than ``max_age`` seconds, and say whether.
 
         Without network the old lists go on to serve, and a line says so. Raises ArchiveUnreachableError when
         there are none, LuoCtsError when a signature is bad.
         """
         fetched = self._stamp.stat().st_mtime if self._stamp.exists() else None
         if fetched is not None and time.time() - fetched < max_age:
-            return
+            return False
         try:
             with step("Debian package lists") as progress:
                 self._apt_get(["update"], progress)
@@ -185,8 +204,10 @@ class Archive:
             if fetched is None:
                 raise
             with step(f"{error.message}; going on with the package lists of {time.ctime(fetched)}"):
-                return
+                return False
         self._stamp.touch()
+        self._gone.unlink(missing_ok=True)
+        return True
 
     def offers(self, prefix: str = SOURCE_PREFIX, *others: str) -> list[Offer]:
         """All versions of the packages ``prefix``X.Y and ``others`` that the lists name, newest first."""
@@ -203,8 +224,20 @@ class Archive:
             Offer(version, tuple(sorted(held[version.text], key=others.__contains__))) for version in versions
         ]
 
-    def download(self, offer: Offer, package: str, *, tar_only: bool = False) -> list[Path]:
-        """Fetch one package of an offer into ``directory``/download, checked by apt against the signed lists.
+    def attempts(self, offers: Iterable[Offer]) -> list[Attempt]:
+        """The ways to get one of the offers, best first, without those that the pool is known to lack."""
+        gone = self._gone.read_text().splitlines() if self._gone.exists() else []
+        ways = [
+            Attempt(offer.version, package, tar_only)
+            for offer in offers
+            for package in offer.packages
+            # the pool drops a version's files one by one: Debian's own changes first, the tarball last
+            for tar_only in ((False, True) if package == SOURCE_PACKAGE else (False,))
+        ]
+        return [way for way in ways if way.slug not in gone]
+
+    def download(self, attempt: Attempt, progress: Step) -> list[Path]:
+        """Fetch into ``directory``/download, checked by apt against the signed lists.
 
         Raises GoneFromPoolError when the pool does not have it, ArchiveUnreachableError without network.
         """
@@ -212,14 +245,17 @@ class Archive:
         into.mkdir(exist_ok=True)
         for old in into.iterdir():
             old.unlink()
-        what = f"{package}={offer.version.text}"
-        if package == SOURCE_PACKAGE:
-            command = ["source", "--download-only", *(["--tar-only"] if tar_only else []), what]
+        what = f"{attempt.package}={attempt.version.text}"
+        if attempt.package == SOURCE_PACKAGE:
+            command = ["source", "--download-only", *(["--tar-only"] if attempt.tar_only else []), what]
         else:
             command = ["download", what]
-        which = f"{package} {offer.version.text}" + (" (orig tarball alone)" if tar_only else "")
-        with step(f"download {which}") as progress:
+        try:
             self._apt_get(command, progress, into)
+        except GoneFromPoolError:
+            with self._gone.open("a") as file:
+                file.write(f"{attempt.slug}\n")
+            raise
         return sorted(into.iterdir())
 
     def _apt_cache(self, arguments: list[str]) -> str:

@@ -123,8 +123,8 @@ def _built(spec: str, tree: Source, asked: list[Option], arch: Architecture) -> 
         if kernel := _cached(spec, result):
             return kernel
         tree.prepare()
-        # One directory for all configurations, as kbuild recompiles only what depends on an option that changed;
-        # but DWARF changes every object.
+        # One directory for all configurations: kbuild recompiles only what depends on an option that changed.
+        # DWARF is in every object, though.
         debugging = any(option.name.startswith("DEBUG_INFO") and option.value == "y" for option in asked)
         directory = cache.root() / "builds" / (tree.slug + ("-debug-info" if debugging else ""))
         return _keep(spec, tree, build.build(tree, asked, directory, arch), result)

@@ -63,7 +63,7 @@ def from_debian(spec: DebSpec, archive: Archive | None = None) -> Source:
     with cache.locked("sources"):
         try:
             archive = archive or Archive(cache.root() / "apt", debian.system_mirror())
-            return _newest(archive, _of_series(spec, archive))
+            return _newest(spec, archive)
         except (ArchiveUnreachableError, UsageError) as error:
             # a mirror that nobody set is as good as no network
             kept = _kept(spec.series)
@@ -103,32 +103,30 @@ def held(offers: list[Offer]) -> str:
     return ", ".join(f"deb:{name}" for name in series if name) or "none at all"
 
 
-def _newest(archive: Archive, offers: list[Offer]) -> Source:
-    for offer in offers:
-        for package in offer.packages:
-            # the pool drops a version's files one by one; Debian's own changes go first, the tarball last
-            for tar_only in (False, True) if package == debian.SOURCE_PACKAGE else (False,):
-                directory = (
-                    cache.root() / "sources" / f"{package}-{offer.version.text}{'-orig' if tar_only else ''}"
-                )
-                if (kept := _unpacked(directory)) is not None:
-                    return kept
-                try:
-                    files = archive.download(offer, package, tar_only=tar_only)
-                except GoneFromPoolError:
-                    continue
-                return _unpack(files, directory, _describe(offer, package, tar_only))
+def _newest(spec: DebSpec, archive: Archive) -> Source:
+    offers = _of_series(spec, archive)
+    sources = cache.root() / "sources"
+    attempts = archive.attempts(offers)
+    if attempts and (kept := _unpacked(sources / attempts[0].slug)) is not None:
+        return kept
     series = offers[0].version.series
-    raise UsageError(
-        f"the Debian suites list Linux {series}, but nothing of it is in the archive's pool any more",
-        "another series may be there, or deb:newest",
-    )
-
-
-def _describe(offer: Offer, package: str, tar_only: bool) -> str:
-    if tar_only:
-        return f"{package} {offer.version.upstream} (orig tarball alone)"
-    return f"{package} {offer.version.text}"
+    with step(f"download Linux {series} from the Debian archive") as progress:
+        for attempt in attempts:
+            if (kept := _unpacked(sources / attempt.slug)) is not None:
+                return kept
+            try:
+                files = archive.download(attempt, progress)
+                break
+            except GoneFromPoolError:
+                # a newer version may have replaced it
+                if archive.refresh(debian.REFRESH_MISSING_SECONDS):
+                    return _newest(spec, archive)
+        else:
+            raise UsageError(
+                f"the Debian suites list Linux {series}, but its files are in the archive's pool no more",
+                "another series may be there, or deb:newest",
+            )
+    return _unpack(files, sources / attempt.slug, str(attempt))
 
 
 def _unpack(files: list[Path], directory: Path, description: str) -> Source:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fixtures.agent.errors import ChannelBroken
 from fixtures.agent.protocol import (
     ANNOUNCEMENTS,
-    HEADER,
     MAX_PAYLOAD,
     MAX_SKIP,
     SYNC,
@@ -63,10 +62,10 @@ def test_a_flipped_bit_is_always_noticed(frame: Frame, data: st.DataObject) -> N
     encoded = bytearray(frame.encode())
     bit = data.draw(st.integers(0, len(encoded) * 8 - 1))
     encoded[bit // 8] ^= 1 << bit % 8
-    if frame.type in ANNOUNCEMENTS and bit < len(SYNC) * 8:
-        with pytest.raises(ChannelBroken):
-            # SYNC is broken, and nothing after it makes a whole one.
-            decode_all(bytes(encoded[: len(SYNC)]) + bytes(HEADER.size))
+    if frame.type in ANNOUNCEMENTS and bit < 2 * len(SYNC) * 8:
+        # Of the two one is whole. When it is the first, it is followed by something that is no frame.
+        with contextlib.suppress(ChannelBroken):
+            assert decode_all(bytes(encoded)) == [frame]
         return
     with pytest.raises(ChannelBroken):
         decode_all(bytes(encoded))
@@ -93,7 +92,8 @@ def test_a_hello_is_found_after_any_noise(noise: bytes, old: list[Frame], cuts: 
     assert got[-1] == GREETING
 
 
-@given(st.binary(min_size=200, max_size=2000), st.data())
+# The full stop keeps the greeting's first bytes from making the frame whole: that has a test of its own.
+@given(st.binary(min_size=200, max_size=2000).map(lambda payload: payload + b"."), st.data())
 @settings(max_examples=200)
 def test_a_hello_is_found_inside_a_torn_frame(payload: bytes, data: st.DataObject) -> None:
     torn = Frame(Type.REPLY, 1, 2, payload).encode()
@@ -106,6 +106,12 @@ def test_a_hello_is_found_inside_a_torn_frame(payload: bytes, data: st.DataObjec
     decoder.feed(stream[cut:])
     assert (first or decoder.next(searching=True)) == GREETING
     assert bytes(decoder.skipped) == torn
+
+
+@pytest.mark.parametrize("missing", range(1, len(SYNC) + 1))
+def test_a_hello_is_found_although_its_first_bytes_complete_a_torn_frame(missing: int) -> None:
+    old = Frame(Type.REPLY, 1, 2, b"result" + SYNC[:missing])
+    assert decode_all(old.encode()[:-missing] + GREETING.encode(), searching=True) == [old, GREETING]
 
 
 def test_a_machine_that_never_greets_ends_the_search() -> None:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian sources, from a real archive on this disk, read by the real apt, signed with a key made for the test."""
+"""Debian sources, from a real archive on this disk, read by the real apt, signed with a key of its own."""
 
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -21,6 +22,7 @@ from kernel.source import Source
 from kernel.spec import DebSpec
 
 SUITE = "testing-kernels"
+WHO = "T <t@example.org>"
 
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, ("apt-get", "dpkg-deb", "gpg", "git"))), reason="needs apt, dpkg and gpg"
@@ -72,7 +74,9 @@ class LocalArchive:
         (build / "usr/src").mkdir(parents=True)
         tree = kernel_tree(version.partition("-")[0], name, marker="patched by Debian\n")
         (build / f"usr/src/{name}.tar.xz").write_bytes(tarball(tree))
-        control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: T <t@example.org>\nDescription: t\n"
+        control = (
+            f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: {WHO}\nDescription: t\n"
+        )
         (build / "DEBIAN/control").write_text(control)
         path = self.pool / f"{name}_{version}_all.deb"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ class LocalArchive:
                 (self.pool / name).write_bytes(data)
         listed = "".join(f" {hashes(data)} {len(data)} {name}\n" for name, data in files.items())
         self.sources.append(
-            f"Package: linux\nBinary: linux-image\nVersion: {version}\nMaintainer: T <t@example.org>\n"
+            f"Package: linux\nBinary: linux-image\nVersion: {version}\nMaintainer: {WHO}\n"
             f"Architecture: any\nFormat: 3.0 (quilt)\nDirectory: pool\nChecksums-Sha256:\n{listed}"
         )
 
@@ -119,11 +123,11 @@ class LocalArchive:
             listed += f" {hashes(path.read_bytes())} {path.stat().st_size} {name}\n"
         release = base / "InRelease"
         text = (
-            f"Origin: test\nSuite: {SUITE}\nCodename: {SUITE}\nComponents: main\nArchitectures: {native().debian} all\n"
-            f"Date: Sat, 01 Jan 2022 00:00:00 UTC\nSHA256:\n{listed}"
+            f"Origin: test\nSuite: {SUITE}\nCodename: {SUITE}\nComponents: main\n"
+            f"Architectures: {native().debian} all\nDate: Sat, 01 Jan 2022 00:00:00 UTC\nSHA256:\n{listed}"
         )
         if sign:
-            gpg = ["gpg", "--homedir", self.gnupg, "--batch", "--yes", "--clearsign"]
+            gpg = ["gpg", "--homedir", str(self.gnupg), "--batch", "--yes", "--clearsign"]
             release.write_bytes(
                 subprocess.run(gpg, input=text.encode(), check=True, capture_output=True).stdout
             )
@@ -219,6 +223,21 @@ def test_orig_tarball_alone_is_enough_and_is_said(archive: LocalArchive, cache: 
     assert (tree.tree / "marker").read_text() == "pristine\n"
 
 
+def test_pool_is_not_asked_again_for_what_it_lost_until_the_lists_are_new(
+    archive: LocalArchive, cache: Path
+) -> None:
+    lost = archive.add_binary("9.9", "9.9.2-1")
+    content = lost.read_bytes()
+    lost.unlink()
+    archive.add_source("9.9.1-1")
+    archive.publish()
+    assert obtained(archive, cache, "9.9").description == "linux 9.9.1-1"
+    lost.write_bytes(content)
+    assert obtained(archive, cache, "9.9").description == "linux 9.9.1-1"
+    os.utime(cache / "luo-cts/apt/refreshed", (0, 0))
+    assert obtained(archive, cache, "9.9").description == "linux-source-9.9 9.9.2-1"
+
+
 def test_next_older_version_is_taken_when_nothing_is_left_of_the_newest(
     archive: LocalArchive, cache: Path
 ) -> None:
@@ -231,9 +250,7 @@ def test_next_older_version_is_taken_when_nothing_is_left_of_the_newest(
 def test_series_of_which_nothing_is_left_is_told_so(archive: LocalArchive, cache: Path) -> None:
     archive.add_source("9.9.3-1", orig=False, rest=False)
     archive.publish()
-    with pytest.raises(
-        UsageError, match=r"list Linux 9\.9, but nothing of it is in the archive's pool any more"
-    ):
+    with pytest.raises(UsageError, match=r"list Linux 9\.9, but its files are in the archive's pool no more"):
         obtained(archive, cache, "9.9")
 
 
@@ -299,6 +316,20 @@ def test_new_version_is_seen_when_the_lists_are_old(archive: LocalArchive, cache
     assert obtained(archive, cache, "9.9").description.endswith("9.9.2-1")
 
 
+def test_version_that_replaced_the_listed_one_is_found(archive: LocalArchive, cache: Path) -> None:
+    replaced = archive.add_binary("9.9", "9.9.1-1")
+    archive.add_source("9.9.1-1", rest=False)
+    archive.add_binary("9.10", "9.10.1-1")
+    archive.publish()
+    obtained(archive, cache, "9.10")
+    replaced.unlink()
+    archive.add_binary("9.9", "9.9.2-1")
+    archive.publish()
+    an_hour_ago = time.time() - 3600
+    os.utime(cache / "luo-cts/apt/refreshed", (an_hour_ago, an_hour_ago))
+    assert obtained(archive, cache, "9.9").description == "linux-source-9.9 9.9.2-1"
+
+
 def test_systems_own_apt_is_not_touched(archive: LocalArchive, cache: Path) -> None:
     watched = [
         path for path in map(Path, ("/var/lib/apt/lists", "/var/cache/apt", "/etc/apt")) if path.exists()
@@ -324,8 +355,9 @@ def test_versions_have_debians_order() -> None:
         "7.3.4-1",
         "7.3.10-1",
     ]
-    versions = [DebianVersion(text) for text in oldest_first]
-    assert sorted(reversed(versions)) == versions
+    newest_first = [DebianVersion(text) for text in reversed(oldest_first)]
+    versions = sorted(newest_first)
+    assert [version.text for version in versions] == oldest_first
     assert [version.series for version in versions] == ["6.9", "6.19", "7.3", "7.3", "7.3", "7.3", "7.3"]
 
 
@@ -355,8 +387,10 @@ Signed-By:
         ({"sources.list": ONE_LINE}, "http://mirror.example/debian"),
         ({"sources.list.d/x.list": ONE_LINE}, "http://mirror.example/debian"),
         ({"sources.list.d/x.sources": DEB822}, "http://other.example/debian"),
-        ({"sources.list.d/x.sources": "Enabled: no\n" + DEB822 + "\n" + DEB822.replace("other", "next")}, "http://next.example/debian"),
-        ({"sources.list": "deb mirror+file:/etc/apt/mirrors/debian.list trixie main"}, "mirror+file:/etc/apt/mirrors/debian.list"),
+        ({"sources.list.d/x.sources": f"Enabled: no\n{DEB822}\n{DEB822.replace('other', 'next')}"},
+         "http://next.example/debian"),
+        ({"sources.list": "deb mirror+file:/etc/apt/mirrors/debian.list trixie main"},
+         "mirror+file:/etc/apt/mirrors/debian.list"),
     ],
 )  # fmt: skip
 def test_mirror_is_the_systems_own(

@@ -41,7 +41,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def bzimage(payload: bytes, version: str = "9.9.1-header (t@t) #1 SMP") -> bytes:
-    """Laid out as Documentation/arch/x86/boot.rst says; the payload ends with its size, as kbuild appends it."""
+    """Laid out as Documentation/arch/x86/boot.rst says; kbuild appends the size to the payload."""
     sectors = 4
     setup = bytearray((sectors + 1) * 512)
     setup[0x1F1] = sectors

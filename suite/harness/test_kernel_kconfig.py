@@ -60,14 +60,36 @@ def test_a_broken_fragment_is_named(tmp_path: Path) -> None:
         kconfig.read_fragment(fragment(tmp_path, "bad", "# fine\nCONFIG_A = y\n"))
 
 
+KCONFIG = """\
+menu "Live update"
+
+config KEXEC_HANDOVER
+\tbool "handover"
+\tselect CMA
+\thelp
+\t  if this is on,
+\t  memory survives.
+
+if KEXEC_HANDOVER
+
+menuconfig LIVEUPDATE
+\tbool "Live Update"
+\tdepends on SHMEM || \\
+\t\tTMPFS
+
+endif
+
+config BARE
+\tbool "bare"
+
+endmenu
+"""
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     (tmp_path / "mm").mkdir()
-    (tmp_path / "Kconfig").write_text(
-        "menu \"Live update\"\n\nconfig KEXEC_HANDOVER\n\tbool \"handover\"\n\tselect CMA\n\thelp\n\t  if this is on,\n"
-        "\t  memory survives.\n\nif KEXEC_HANDOVER\n\nmenuconfig LIVEUPDATE\n\tbool \"Live Update\"\n"
-        "\tdepends on SHMEM || \\\n\t\tTMPFS\n\nendif\n\nconfig BARE\n\tbool \"bare\"\n\nendmenu\n"
-    )  # fmt: skip
+    (tmp_path / "Kconfig").write_text(KCONFIG)
     (tmp_path / "mm/Kconfig").write_text("config CMA\n\tbool\n\tdepends on MMU\n")
     for arch in ("x86", "arm64"):
         (tmp_path / "arch" / arch).mkdir(parents=True)
@@ -85,9 +107,11 @@ def test_granted_options_pass(tree: Path) -> None:
     ("asked", "resolved", "reason"),
     [
         ("CONFIG_LIVEUPDATE=y", "CONFIG_KEXEC_HANDOVER=y\n# CONFIG_LIVEUPDATE is not set",
-         "LIVEUPDATE depends on KEXEC_HANDOVER && (SHMEM || TMPFS) (here KEXEC_HANDOVER=y, SHMEM=n, TMPFS=n)"),
+         "LIVEUPDATE depends on KEXEC_HANDOVER && (SHMEM || TMPFS)"
+         " (here KEXEC_HANDOVER=y, SHMEM=n, TMPFS=n)"),
         ("CONFIG_LIVEUPDAET=y", "", "no Kconfig file of the tree has LIVEUPDAET"),
-        ("# CONFIG_CMA is not set", "CONFIG_KEXEC_HANDOVER=y\nCONFIG_CMA=y", "CMA is selected by KEXEC_HANDOVER"),
+        ("# CONFIG_CMA is not set", "CONFIG_KEXEC_HANDOVER=y\nCONFIG_CMA=y",
+         "CMA is selected by KEXEC_HANDOVER"),
         ("# CONFIG_BARE is not set", "CONFIG_BARE=y", "BARE cannot be switched off"),
         ("CONFIG_BARE=y", "", "BARE is set by other options (# CONFIG_BARE is not set)"),
         ("CONFIG_CMA=16", "CONFIG_MMU=y\nCONFIG_CMA=8", "CMA depends on MMU (here MMU=y)"),
@@ -112,9 +136,8 @@ def test_every_option_of_ours_has_its_reason_above_it(path: Path) -> None:
     assert len(names) == len(set(names))
     for option in options:
         above = rows[int(option.where.rpartition(":")[2]) - 2]
-        assert above.startswith("# ") and "CONFIG_" not in above and len(above) > 5, (
-            f"{option.where}: {option}"
-        )
+        assert above.startswith("# "), f"{option.where}: {option}"
+        assert "CONFIG_" not in above, f"{option.where}: {option}"
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=str)

@@ -32,10 +32,11 @@ def test_what_is_no_release_is_refused(text: str) -> None:
 
 
 def test_releases_are_ordered_by_age() -> None:
-    oldest_first = ["5.10.0", "6.9.1", "6.16", "6.19.0-rc3-next-20260101", "6.19.0-rc8", "6.19", "6.19.14", "7.3.0-rc10", "7.3.0"]  # fmt: skip
-    releases = [KernelRelease.parse(text) for text in oldest_first]
-    assert sorted(reversed(releases)) == releases
-    assert [text for text in oldest_first if KernelRelease.parse(text) >= FIRST_WITH_LUO] == oldest_first[5:]
+    before_luo = ["5.10.0", "6.9.1", "6.16", "6.19.0-rc3-next-20260101", "6.19.0-rc8"]
+    oldest_first = [*before_luo, "6.19", "6.19.14", "7.3.0-rc10", "7.3.0"]
+    newest_first = [KernelRelease.parse(text) for text in reversed(oldest_first)]
+    assert [str(release) for release in sorted(newest_first)] == oldest_first
+    assert [text for text in oldest_first if KernelRelease.parse(text) < FIRST_WITH_LUO] == before_luo
 
 
 _numbers = st.integers(0, 99)

@@ -45,9 +45,10 @@ def test_specs_are_understood(place: Path) -> None:
         ("tree:nowhere", "nowhere does not exist", "relative to the working directory"),
         ("tree:empty", "empty is not a kernel source tree", "no Kconfig and Makefile"),
         ("tree:linux,patch=no.mbox", "no.mbox does not exist", ""),
-        ("tree:linux,patsh=fix.mbox", "'tree:linux,patsh=fix.mbox' has the unknown setting 'patsh=fix.mbox'", "patch=FILE"),
+        ("tree:linux,patsh=x", "'tree:linux,patsh=x' has the unknown setting 'patsh=x'", "patch=FILE"),
         ("image:linux", "linux is not a file", ""),
-        ("image:bzImage,config=config,config=config", "'image:bzImage,config=config,config=config' sets config twice", ""),
+        ("tree:linux,patch=fix.mbox,patch=fix.mbox",
+         "'tree:linux,patch=fix.mbox,patch=fix.mbox' sets patch twice", ""),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("place")

@@ -192,11 +192,7 @@ def test_any_rubbish_is_taken(lines: list[str]) -> None:
 
 
 def test_a_line_without_an_end_costs_no_time() -> None:
-    for text in (
-        "a" * 1_000_000,
-        "BUG " + "(" * 1_000_000,
-        "[" * 1_000_000,
-        "0x" * 500_000,
-        "\x1b[0;" * 250_000,
-    ):
-        assert scan([text]) == []
+    began = time.process_time()
+    for text in ("a", "INFO: task blocked", "BUG ((): ", "[", "0x", "\x1b[0;"):
+        scan([text[:11] + text * 100_000])
+    assert time.process_time() - began < 1
