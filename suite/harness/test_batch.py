@@ -33,14 +33,17 @@ class PaperStage:
     """Keeps the rules that a real machine keeps, and complains when the batch breaks one."""
 
     poison: frozenset[str] = frozenset()  # their handover together goes wrong, each alone goes well
+    boots: int = 1000  # that go well
     up: bool = False
     on_machine: list[Script] = field(default_factory=list)
     handovers: int = 0
     unexplained: list[tuple[str, ...]] = field(default_factory=list)
     rewound: list[str] = field(default_factory=list)
 
-    def open(self) -> None:
-        self.up, self.on_machine, self.handovers = True, [], 0
+    def open(self) -> str | None:
+        self.up, self.on_machine, self.handovers = self.boots > 0, [], 0
+        self.boots -= 1
+        return None if self.up else "it panicked"
 
     def play(self, scenario: Script) -> Step:
         assert self.up
@@ -126,6 +129,11 @@ def test_death_that_needs_company_is_not_forgotten() -> None:
     stage = PaperStage(poison=frozenset("ac"))
     assert verdicts([Script("a"), Script("b"), Script("c")], stage) == dict.fromkeys("abc", "passed")
     assert stage.unexplained == [("a", "b", "c")]
+
+
+def test_without_a_machine_everybody_is_told_so() -> None:
+    scripts = [Script("a"), Script("b", dies_in_part=0), Script("c")]
+    assert verdicts(scripts, PaperStage(boots=1)) == {"a": "blamed", "b": "died", "c": "blamed"}
 
 
 def test_another_wish_gets_another_handover() -> None:
