@@ -190,10 +190,8 @@ class _Make:
                 f"the disk is full under {self.directory}", "a build takes 300 MB, with DWARF 2 GB"
             )
         rows = text.splitlines()
-        errors = [row for row in rows if _ERROR.match(row)]
-        # the compiler's word counts more than make's
-        errors.sort(key=lambda row: row.startswith("make"))
-        first = errors[0] if errors else (rows or ["make said nothing"])[-1]
+        last = rows[-1] if rows else "make said nothing"
+        first = next((row for row in rows if _ERROR.match(row)), last)
         first = first.replace(f"{self.source.tree}/", "")
         return LuoCtsError(f"{self.source.description} does not build ({' '.join(targets)}): {first}", hint)
 

@@ -86,15 +86,15 @@ def _of_series(spec: DebSpec, archive: Archive) -> list[Offer]:
 
 def newest_series(offers: list[Offer]) -> str | None:
     """The newest series that has LUO and is released: what is still a candidate must be asked for by name."""
-    for offer in offers:
-        version = offer.version
-        if (
-            version.series
-            and not version.is_candidate
-            and KernelRelease.parse(version.series) >= FIRST_WITH_LUO
-        ):
-            return version.series
-    return None
+    return next((offer.version.series for offer in offers if _is_default(offer.version)), None)
+
+
+def _is_default(version: DebianVersion) -> bool:
+    return (
+        bool(version.series)
+        and not version.is_candidate
+        and KernelRelease.parse(version.series) >= FIRST_WITH_LUO
+    )
 
 
 def held(offers: list[Offer]) -> str:
@@ -180,7 +180,7 @@ def _kept(series: str) -> Source | None:
         source = _unpacked(directory)
         if source is not None:
             version = DebianVersion(source.description.split()[1])
-            if series == version.series or (series == NEWEST and not version.is_candidate):
+            if series == version.series or (series == NEWEST and _is_default(version)):
                 found.append((version, source))
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
@@ -294,7 +294,7 @@ def _stamps(directory: Path, home: Path) -> dict[str, str]:
         environment = {"GIT_DIR": str(bare), "GIT_WORK_TREE": str(directory)}
     try:
         listing = _git(
-            ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], directory, environment
+            ["ls-files", "-z", "--cached", "--others", *_ignored(directory)], directory, environment
         )
     except subprocess.CalledProcessError as error:
         raise LuoCtsError(
@@ -310,7 +310,21 @@ def _stamps(directory: Path, home: Path) -> dict[str, str]:
                 continue  # deleted, and git was not told
             if not stat.S_ISDIR(status.st_mode):
                 stamps[name] = f"{status.st_size} {status.st_mode:o} {status.st_mtime_ns}"
+    if "Makefile" not in stamps:
+        raise UsageError(f"the .gitignore files of {directory} say that it holds no sources", "mend them")
     return stamps
+
+
+def _ignored(directory: Path) -> list[str]:
+    """Options for git ls-files: all .gitignore files count, but none may ignore everything.
+
+    Debian's trees do that, with a line /* for which nothing but the packaging is a source. Options go before
+    files, so the first one takes that back, and the others are what else the file said.
+    """
+    top = directory / ".gitignore"
+    rows = top.read_text(errors="replace").splitlines() if top.exists() else []
+    patterns = [row for row in rows if row and not row.startswith("#") and row != "/*"]
+    return ["--exclude=!/*", *(f"--exclude={pattern}" for pattern in patterns), "--exclude-standard"]
 
 
 def _copy(origin: Path, to: Path, names: list[str]) -> None:

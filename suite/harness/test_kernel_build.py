@@ -138,14 +138,21 @@ def test_tree_is_never_written_to(tree: Path, tmp_path: Path) -> None:
     assert state(tree) == before
 
 
+# Debian's kernel trees ignore everything but the packaging
+DEBIAN_IGNORES = "/*\n!/debian/\n"
+
+
+@pytest.mark.parametrize("ignores", ["", DEBIAN_IGNORES], ids=["upstream", "debian"])
 @pytest.mark.parametrize("repository", [False, True], ids=["unpacked", "git"])
-def test_tree_with_a_build_in_it_builds_and_stays(tree: Path, repository: bool) -> None:
+def test_tree_with_a_build_in_it_builds_and_stays(tree: Path, repository: bool, ignores: str) -> None:
+    with (tree / ".gitignore").open("a") as file:
+        file.write(ignores)
     if repository:
         git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
         for arguments in (
             ["init", "--quiet"],
-            ["add", "."],
-            ["commit", "--quiet", "-m", "all"],
+            ["add", "--force", "mm/one.c"],
+            ["commit", "--quiet", "-m", "some"],
             ["tag", "v9.9"],
         ):
             subprocess.run([*git, *arguments], cwd=tree, check=True)
