@@ -1,4 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Everything is in the plugin, so that harness tests can load it as well."""
+"""Brings the plugin and the clause catalogue together: a test runs where one of its clauses holds."""
+
+import pytest
+
+from fixtures.plugin import release_under_test
+from suite.clauses import catalogue
 
 pytest_plugins = ["fixtures.plugin"]
+
+CLAUSES = catalogue.load()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    release = release_under_test(item.config)
+    names = [name for mark in item.iter_markers("clause") for name in mark.args]
+    if release is None or not names or any(CLAUSES[name].releases.holds(release) for name in names):
+        return
+    windows = ", ".join(f"{name} from {CLAUSES[name].releases.since or 'the start'}" for name in names)
+    pytest.skip(f"no clause of it holds for {release}: {windows}")

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -203,8 +204,8 @@ class Archive:
         except ArchiveUnreachableError as error:
             if fetched is None:
                 raise
-            with step(f"{error.message}; going on with the package lists of {time.ctime(fetched)}"):
-                return False
+            print(f"{error.message}; going on with the lists of {time.ctime(fetched)}", file=sys.stderr)
+            return False
         self._stamp.touch()
         self._gone.unlink(missing_ok=True)
         return True

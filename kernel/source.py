@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from kernel import cache, debian
 from kernel.debian import Archive, ArchiveUnreachableError, DebianVersion, GoneFromPoolError, Offer
 from kernel.errors import LuoCtsError, UsageError
 from kernel.progress import step
-from kernel.release import FIRST_WITH_LUO, KernelRelease
+from kernel.release import FIRST_WITH_KHO, FIRST_WITH_LUO, KernelRelease
 from kernel.spec import NEWEST, DebSpec, TreeSpec
 
 
@@ -69,8 +70,8 @@ def from_debian(spec: DebSpec, archive: Archive | None = None) -> Source:
             kept = _kept(spec.series)
             if kept is None or (isinstance(error, UsageError) and archive is not None):
                 raise
-            with step(f"{error.message}; going on with {kept.description}"):
-                return kept
+            print(f"{error.message}; going on with {kept.description}", file=sys.stderr)
+            return kept
 
 
 def _of_series(spec: DebSpec, archive: Archive) -> list[Offer]:
@@ -99,8 +100,9 @@ def _is_default(version: DebianVersion) -> bool:
 
 def held(offers: list[Offer]) -> str:
     """The series of the offers, for people."""
-    series = dict.fromkeys(offer.version.series for offer in reversed(offers))
-    return ", ".join(f"deb:{name}" for name in series if name) or "none at all"
+    series = dict.fromkeys(offer.version.series for offer in reversed(offers) if offer.version.series)
+    usable = [f"deb:{name}" for name in series if KernelRelease.parse(name) >= FIRST_WITH_KHO]
+    return ", ".join(usable) or "none that has KHO"
 
 
 def _newest(spec: DebSpec, archive: Archive) -> Source:
@@ -238,6 +240,10 @@ class _WorkTree:
         if changed:
             with step(f"copy {len(changed)} files of {origin}"):
                 _copy(origin, self.tree, changed)
+        if moved := [name for name in changed if _stamp(f"{origin}/{name}") != stamps[name]]:
+            known = {name: stamp for name, stamp in stamps.items() if name not in moved}
+            self._record.write_text(json.dumps({"identity": "", "stamps": known, "patched": moved}))
+            raise LuoCtsError(f"{origin} changed while it was copied: {moved[0]}", "run again")
         touched = sorted({name for patch in patches for name in _touched(patch)})
         new = {"identity": "", "stamps": stamps, "patched": touched}
         self._record.write_text(json.dumps(new))
@@ -300,19 +306,20 @@ def _stamps(directory: Path, home: Path) -> dict[str, str]:
         raise LuoCtsError(
             f"git cannot list {directory}: {error.stderr.decode(errors='replace').strip()}"
         ) from error
-    stamps = {}
-    base = str(directory)
-    for name in listing.decode(errors="surrogateescape").split("\0"):
-        if name:
-            try:
-                status = os.lstat(f"{base}/{name}")
-            except FileNotFoundError:
-                continue  # deleted, and git was not told
-            if not stat.S_ISDIR(status.st_mode):
-                stamps[name] = f"{status.st_size} {status.st_mode:o} {status.st_mtime_ns}"
+    names = listing.decode(errors="surrogateescape").split("\0")
+    stamps = {name: stamp for name in names if name and (stamp := _stamp(f"{directory}/{name}"))}
     if "Makefile" not in stamps:
         raise UsageError(f"the .gitignore files of {directory} say that it holds no sources", "mend them")
     return stamps
+
+
+def _stamp(path: str) -> str:
+    """Empty for what is no file: deleted without telling git, or another repository's directory."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return ""
+    return "" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} {status.st_mode:o} {status.st_mtime_ns}"
 
 
 def _ignored(directory: Path) -> list[str]:

@@ -21,9 +21,10 @@ BANNER = "[    0.000000] Linux version 9.9.9 (process target)\n"
 
 @dataclass(frozen=True)
 class ProcessTarget:
-    """``directory`` holds the pipe that stands for the kernel's log."""
+    """``directory`` holds the pipe that stands for the kernel's log; a ``mute`` one has no agent."""
 
     directory: Path
+    mute: bool = False
 
     name = "process"
     console_arguments = ""
@@ -55,7 +56,9 @@ class ProcessInstance:
         self.print(BANNER)
         with channel:
             self.process = subprocess.Popen(
-                [build.agent(), "--stdio"], stdin=channel.fileno(), stdout=channel.fileno()
+                ["sleep", "infinity"] if target.mute else [build.agent(), "--stdio"],
+                stdin=channel.fileno(),
+                stdout=channel.fileno(),
             )
         threading.Thread(target=self._reap, daemon=True).start()
 

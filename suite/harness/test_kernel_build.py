@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from kernel import build, cache
+from kernel import build, cache, source
 from kernel.arch import native
 from kernel.errors import LuoCtsError, UsageError
 from kernel.kernel import Kernel, obtain
+from kernel.spec import TreeSpec
 
 DATA = Path(__file__).parent / "kernel_data"
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,16 @@ def test_file_that_got_older_is_compiled_too(tree: Path, private_cache: Path) ->
     (tree / "mm/one.c").write_text('const char one[] = "restored";\n')
     os.utime(tree / "mm/one.c", (1, 1))
     assert b"restored" in obtain(f"tree:{tree}").image.read_bytes()
+
+
+def test_tree_that_changes_while_it_is_copied_is_not_built(tree: Path) -> None:
+    obtain(f"tree:{tree}")
+    (tree / "mm/one.c").write_text('const char one[] = "first thought";\n')
+    seen = source.from_tree(TreeSpec(tree))
+    (tree / "mm/one.c").write_text('const char one[] = "second thought";\n')
+    with pytest.raises(LuoCtsError, match=r"changed while it was copied: mm/one\.c"):
+        seen.prepare()
+    assert b"second thought" in obtain(f"tree:{tree}").image.read_bytes()
 
 
 def test_deleted_and_new_files_are_followed(tree: Path) -> None:

@@ -257,6 +257,7 @@ def test_series_of_which_nothing_is_left_is_told_so(archive: LocalArchive, cache
 def test_series_that_is_not_held_gets_the_list_of_those_that_are(archive: LocalArchive, cache: Path) -> None:
     archive.add_binary("9.9", "9.9.1-1")
     archive.add_source("9.10.2-1")
+    archive.add_source("6.12.9-1")
     archive.publish()
     with pytest.raises(UsageError) as caught:
         obtained(archive, cache, "9.8")

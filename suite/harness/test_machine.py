@@ -144,14 +144,15 @@ def test_only_the_kernel_s_deaths_are_its_fault() -> None:
 
 
 def test_machine_that_does_not_come_up_is_an_error_of_its_own(tmp_path: Path) -> None:
-    class Mute(ProcessTarget):
-        def start(self, load: Load, machine: str, on_end: Callable[[End], None]) -> ProcessInstance:
-            started = super().start(load, machine, on_end)
-            os.kill(started.process.pid, signal.SIGSTOP)
-            return started
-
     with pytest.raises(MachineDied, match="during its cold boot"):
-        Machine("m0", Mute(tmp_path), Load(tmp_path, tmp_path, ""), tmp_path, (), boot_seconds=0.5)
+        Machine(
+            "m0",
+            ProcessTarget(tmp_path, mute=True),
+            Load(tmp_path, tmp_path, ""),
+            tmp_path,
+            (),
+            boot_seconds=0.5,
+        )
 
 
 def test_marks_are_found_on_the_console(machine: Machine) -> None:
