@@ -113,6 +113,29 @@ def test_early_panic_of_the_next_kernel_finds_its_culprit(tmp_path: Path) -> Non
     assert outcome.status == 1
 
 
+def test_panic_of_the_old_kernel_on_its_way_out_finds_its_culprit(tmp_path: Path) -> None:
+    code = (
+        batch(first="spoil(machine)").replace("def test_b(luo)", "def test_b(luo, machine)")
+        + """
+    def spoil(machine):
+        # An undefined instruction where no test comes by: in the last steps of reboot(2). The text is
+        # mapped 2 GiB below the end of the address space (arch/x86: __START_KERNEL_map).
+        import mmap
+        from kernel.kernel import obtain
+        symbols = obtain("deb:newest").system_map.read_text().splitlines()
+        address, = [int(line.split()[0], 16) for line in symbols if line.endswith(" T machine_shutdown")]
+        with mmap.mmap(machine.instance.ram, 0) as ram:
+            at = address - 0xffffffff80000000
+            ram[at:at + 2] = bytes.fromhex("0f0b")
+    """
+    )
+    outcome = run(tmp_path, code, "--append", "nokaslr oops=panic")
+    assert outcome.verdicts == {"test_a": "pass", "test_b": "failure", "test_c": "pass"}
+    assert "kernel panic in generation 0" in outcome.message("test_b")
+    assert "the handover" in outcome.message("test_b")
+    assert outcome.status == 1
+
+
 def test_killed_emulator_says_nothing_of_the_kernel(tmp_path: Path) -> None:
     code = batch(first="os.kill(machine.instance.process.pid, 9); luo.actor.syscall('getpid')").replace(
         "def test_b(luo)", "def test_b(luo, machine)"

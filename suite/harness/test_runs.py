@@ -65,6 +65,21 @@ class TestOnMachines:
         assert len(one.cases) == 10
         assert normalise(one.directory / "junit.xml") == normalise(tmp_path / "two" / "junit.xml")
 
+    def test_worker_that_dies_costs_one_test(self, tmp_path: Path) -> None:
+        code = """
+    @pytest.mark.parametrize("number", range(6))
+    def test_one(luo, number):
+        session = luo.create_session("vm")
+        if number == 2:
+            os._exit(1)
+        luo = yield KEXEC
+        luo.retrieve_session("vm")
+    """
+        outcome = run(tmp_path, code, "-n", "2")
+        expected = {f"test_one[{number}]": "error" if number == 2 else "pass" for number in range(6)}
+        assert outcome.verdicts == expected
+        assert outcome.status == 3
+
     def test_isolated_scenarios_find_the_same(self, tmp_path: Path) -> None:
         together = run(tmp_path / "suite", SUITE)
         apart = run(tmp_path / "suite", SUITE, "--isolate", "--report-dir", str(tmp_path / "apart"))
