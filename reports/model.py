@@ -111,6 +111,9 @@ class Suite:
         return cls(data["name"], dict(data["properties"]), tuple(map(Result.from_json, data["results"])))
 
 
+HARNESS_SUITE = "luo-cts.harness"  # the harness's own tests: no kernel is judged
+
+
 def suite_name(target: str, release: str, next_release: str) -> str:
     """The name of the suite for a kernel pair on a target, in ASCII for tools that sort by it."""
     return f"luo-cts.{target}.{release}-to-{next_release}"

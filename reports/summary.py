@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from reports.model import Result, Run, Verdict, exit_status
+from reports.model import HARNESS_SUITE, Result, Run, Verdict, exit_status
 
 # What a reader needs first; the rest is in the report.
 DETAIL_LINES = 3
@@ -25,6 +25,8 @@ def _tally(run: Run) -> str:
 
 
 def _sentence(run: Run) -> str:
+    if run.suites and all(suite.name == HARNESS_SUITE for suite in run.suites) and exit_status(run) in (0, 1):
+        return f"The harness is {'broken' if exit_status(run) else 'sound'}: {_tally(run)}."
     match exit_status(run):
         case 0:
             return f"Conformant: {_tally(run)}."
