@@ -21,10 +21,12 @@ BANNER = "[    0.000000] Linux version 9.9.9 (process target)\n"
 
 @dataclass(frozen=True)
 class ProcessTarget:
-    """``directory`` holds the pipe that stands for the kernel's log; a ``mute`` one has no agent."""
+    """``directory`` holds the pipe that stands for the kernel's log; a ``mute`` one has no agent,
+    and a ``silent`` one prints nothing by itself."""
 
     directory: Path
     mute: bool = False
+    silent: bool = False
 
     name = "process"
     console_arguments = ""
@@ -53,7 +55,8 @@ class ProcessInstance:
             os.mkfifo(target.log)
         self._log = os.open(target.log, os.O_RDWR)
         threading.Thread(target=self._copy, daemon=True).start()
-        self.print(BANNER)
+        if not target.silent:
+            self.print(BANNER)
         with channel:
             self.process = subprocess.Popen(
                 ["sleep", "infinity"] if target.mute else [build.agent(), "--stdio"],
