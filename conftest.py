@@ -3,7 +3,6 @@
 
 import pytest
 
-from fixtures.plugin import release_under_test
 from suite.clauses import catalogue
 
 pytest_plugins = ["fixtures.plugin"]
@@ -12,6 +11,9 @@ CLAUSES = catalogue.load()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Not above: pytest wants to be the one who loads its plugins.
+    from fixtures.plugin import release_under_test
+
     release = release_under_test(item.config)
     names = [name for mark in item.iter_markers("clause") for name in mark.args]
     if release is None or not names or any(CLAUSES[name].releases.holds(release) for name in names):
