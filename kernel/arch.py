@@ -24,7 +24,6 @@ class Architecture:
     console: str  # the console device the emulator gives
     earlycon: str  # parameter that brings out lines before the console is up
     page_size: int
-    handover_symbol: str  # function the old kernel runs last
     syscalls: Mapping[str, int]
 
 
@@ -59,7 +58,6 @@ X86_64 = Architecture(
     console="ttyS0",
     earlycon="earlyprintk=serial,ttyS0,115200",
     page_size=4096,
-    handover_symbol="machine_kexec",
     syscalls=MappingProxyType(_X86_64_SYSCALLS),
 )
 
