@@ -94,6 +94,7 @@ def supervise(
             text=True,
             env={**os.environ, **(env or {})},
             start_new_session=True,
+            preexec_fn=interruptible,
         )
         try:
             meanwhile(process)
@@ -105,6 +106,11 @@ def supervise(
     text = output.read_text(errors="replace")
     print(text)  # pytest shows it when the test fails
     return Outcome(status, text, directory / "report")
+
+
+def interruptible() -> None:
+    """For a child that is to be interrupted: a shell has its background jobs ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:

@@ -19,6 +19,8 @@ from kernel.kernel import Kernel, obtain
 from kernel.spec import TreeSpec
 
 DATA = Path(__file__).parent / "kernel_data"
+from suite.harness.nested import interruptible, supervise
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds, for what takes one
 
@@ -296,7 +298,14 @@ def test_missing_tools_are_named_all_at_once(
 
 def start(tree: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "kernel", f"tree:{tree}"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
+    )
 
 
 @pytest.fixture
@@ -322,6 +331,17 @@ def test_interrupted_build_leaves_no_process_and_goes_on_later(
     (tree / "hooks/two").unlink()
     obtain(f"tree:{tree}")
     assert "fs/two.o" in compiled(private_cache)
+
+
+def test_ctrl_c_during_a_build_is_an_interrupted_run(tree: Path, gate: Path, tmp_path: Path) -> None:
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        (gate / "reached").read_text()
+        os.killpg(process.pid, signal.SIGINT)
+
+    code = "def test_a(luo): pass"
+    outcome = supervise(tmp_path / "nested", code, "--kernel", f"tree:{tree}", meanwhile=interrupt)
+    assert outcome.status == 2
+    assert outcome.verdicts == {"test_a": "skipped"}
 
 
 def test_two_runs_at_once_build_once(tree: Path, gate: Path, private_cache: Path) -> None:
