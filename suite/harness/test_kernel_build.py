@@ -17,10 +17,9 @@ from kernel.arch import native
 from kernel.errors import LuoCtsError, UsageError
 from kernel.kernel import Kernel, obtain
 from kernel.spec import TreeSpec
-
-DATA = Path(__file__).parent / "kernel_data"
 from suite.harness.nested import interruptible, supervise
 
+DATA = Path(__file__).parent / "kernel_data"
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds, for what takes one
 
