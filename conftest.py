@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Brings the plugin and the clause catalogue together: a test runs where one of its clauses holds."""
+"""Brings the plugin (see pyproject.toml) and the clauses together: a test runs where one of its own holds."""
 
 import pytest
 
+from fixtures.plugin import release_under_test
 from suite.clauses import catalogue
-
-pytest_plugins = ["fixtures.plugin"]
 
 CLAUSES = catalogue.load()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    # Not above: pytest wants to be the one who loads its plugins.
-    from fixtures.plugin import release_under_test
-
     release = release_under_test(item.config)
     names = [name for mark in item.iter_markers("clause") for name in mark.args]
     if release is None or not names or any(CLAUSES[name].releases.holds(release) for name in names):

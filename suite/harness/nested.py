@@ -64,7 +64,7 @@ def command(directory: Path, code: str, arguments: Sequence[str]) -> list[str]:
     # fmt: off
     return [
         sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT),
-        "-p", "fixtures.plugin", "-p", "no:cacheprovider", "--noconftest",
+        "-p", "no:cacheprovider", "--noconftest",
         "--report-dir", str(directory / "report"), *arguments, str(module),
     ]
     # fmt: on

@@ -191,6 +191,13 @@ def test_image_without_kho_is_told_before_it_is_booted(tmp_path: Path, default_k
     assert set(outcome.verdicts.values()) == {"error"}
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_report_directory_may_exist(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "report").mkdir()
+    outcome = run(tmp_path, "def test_a(): pass", "-n", workers)
+    assert outcome.verdicts == {"test_a": "pass"}
+
+
 def test_report_directory_in_use_is_told(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     with FileLock(tmp_path / "report" / ".lock"):
