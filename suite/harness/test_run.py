@@ -103,4 +103,7 @@ def test_arguments_reach_pytest(bare: Path) -> None:
     done = subprocess.run(
         [bare / "run", "harness", "--", "-k", "a b", ""], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (5, "[-c][pyproject.toml][-o][testpaths=suite/harness][-k][a b][]")
+    assert (done.returncode, done.stdout) == (
+        5,
+        "[-c][pyproject.toml][-o][testpaths=suite/harness][-k][a b][]",
+    )
