@@ -25,6 +25,7 @@ class Architecture:
     earlycon: str  # parameter that brings out lines before the console is up
     page_size: int
     syscalls: Mapping[str, int]
+    compat_ioctl: int | None  # number of ioctl for a 32-bit caller that a 64-bit program can play, if it can
 
 
 # arch/x86/entry/syscalls/syscall_64.tbl
@@ -41,9 +42,21 @@ _X86_64_SYSCALLS = {
     "dup3": 292, "prlimit64": 302, "sched_setaffinity": 203, "unshare": 272, "ppoll": 271, "statx": 332,
     "fstat": 5, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "kexec_file_load": 320,
     "faccessat": 269,
-    "memfd_secret": 447, "pidfd_open": 434, "pidfd_getfd": 438, "pidfd_send_signal": 424, "close_range": 436,
+    "pidfd_open": 434, "pidfd_getfd": 438, "pidfd_send_signal": 424, "close_range": 436,
     "setsockopt": 54, "getsockopt": 55, "mremap": 25, "mincore": 27, "mlock": 149, "flock": 73,
-    "execve": 59, "exit": 60, "unlinkat": 263, "readlinkat": 267,
+    "execve": 59, "exit": 60, "unlinkat": 263, "readlinkat": 267, "link": 86, "linkat": 265, "symlinkat": 266,
+    "epoll_create1": 291, "epoll_ctl": 233, "eventfd2": 290, "signalfd4": 289, "timerfd_create": 283,
+    "inotify_init1": 294, "userfaultfd": 323, "fanotify_init": 300, "perf_event_open": 298, "bpf": 321,
+    "io_uring_setup": 425, "openat2": 437, "fsopen": 430, "mq_open": 240, "landlock_create_ruleset": 444,
+    "swapon": 167, "swapoff": 168, "poll": 7, "select": 23, "futex": 202, "nanosleep": 35, "pause": 34,
+    "fork": 57, "setresuid": 117, "setresgid": 119, "capget": 125, "shmget": 29, "shmat": 30, "shmctl": 31,
+    "shmdt": 67, "fchmodat": 268, "fdatasync": 75, "fadvise64": 221, "truncate": 76, "readv": 19,
+    "writev": 20, "preadv2": 327, "pwritev2": 328, "splice": 275, "vmsplice": 278, "tee": 276,
+    "copy_file_range": 326, "process_madvise": 440, "mlock2": 325, "munlock": 150, "msync": 26,
+    "remap_file_pages": 216, "getrusage": 98, "kcmp": 312, "setns": 308, "clone": 56, "memfd_secret": 447,
+    "setxattr": 188, "fsetxattr": 190, "fgetxattr": 193, "utimensat": 280, "statfs": 137, "fstatfs": 138,
+    "clock_nanosleep": 230, "times": 100, "getppid": 110, "pselect6": 270, "sethostname": 170,
+    "move_pages": 279, "mbind": 237, "ioprio_set": 251, "sched_setscheduler": 144,
 }  # fmt: skip
 
 X86_64 = Architecture(
@@ -59,6 +72,7 @@ X86_64 = Architecture(
     earlycon="earlyprintk=serial,ttyS0,115200",
     page_size=4096,
     syscalls=MappingProxyType(_X86_64_SYSCALLS),
+    compat_ioctl=54,  # arch/x86/entry/syscalls/syscall_32.tbl, by int 0x80
 )
 
 ARCHITECTURES = {X86_64.name: X86_64}

@@ -36,6 +36,9 @@ class ProcessTarget:
     def log(self) -> str:
         return str(self.directory / "kmsg")
 
+    def with_memory(self, mebibytes: int) -> "ProcessTarget":
+        raise UsageError("a process has the memory of its host")
+
     def properties(self) -> dict[str, str]:
         return {"target": self.name}
 

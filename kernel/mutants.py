@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mutants: a kernel with many faults built in, one of which is chosen on its command line.
+
+A test that was never seen to fail proves nothing. Each entry of ``configs/mutants/*.yaml`` breaks one promise in a
+copy of a kernel tree: it replaces a piece of text, and where ``MUTANT`` stands in the new text, the kernel asks
+whether this fault was chosen by ``luo_mutant=ID``. So one build serves all of them:
+
+* ``id``: what the command line names;
+* ``breaks``: the clauses whose tests have to notice;
+* ``file``: a source file of the kernel;
+* ``old``: text that stands there once, or once behind the text ``after``;
+* ``new``: what takes its place; ``{old}`` in it is the old text;
+* ``since`` and ``until``: the releases whose source it fits, both included.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import unified_diff
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from kernel import cache
+from kernel.errors import LuoCtsError
+from kernel.source import from_debian
+from kernel.spec import DebSpec
+from kernel.window import Window
+
+DIRECTORY = Path(__file__).parents[1] / "configs" / "mutants"
+
+# Where the choice is kept: built in whenever LUO is.
+_HOME = "kernel/liveupdate/luo_core.c"
+
+_TEXT = {"type": "string", "minLength": 1}
+_RELEASE = {"type": "string", "pattern": r"^\d+\.\d+(\.\d+)?$"}
+_SCHEMA = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["id", "breaks", "file", "old", "new"],
+        "additionalProperties": False,
+        "properties": {
+            "id": {"type": "string", "pattern": r"^[a-z0-9]+([.-][a-z0-9]+)*$"},
+            "breaks": {"type": "array", "minItems": 1, "items": _TEXT},
+            "file": {"type": "string", "pattern": r"^[\w./-]+$"},
+            "after": _TEXT,
+            "old": _TEXT,
+            "new": {"type": "string", "pattern": r"\bMUTANT\b"},
+            "since": _RELEASE,
+            "until": _RELEASE,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault, and the clauses it breaks."""
+
+    id: str
+    breaks: tuple[str, ...]
+    file: str
+    old: str
+    new: str
+    after: str = ""
+    releases: Window = field(default_factory=Window)
+
+
+def load(directory: Path = DIRECTORY) -> list[Mutant]:
+    """All mutants of all files; raises ValueError for a broken file and for an id used twice."""
+    mutants: dict[str, Mutant] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            jsonschema.validate(entries, _SCHEMA)
+        except (yaml.YAMLError, jsonschema.ValidationError) as error:
+            reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+            raise ValueError(f"{path} is no list of mutants: {reason}") from error
+        for entry in entries:
+            if entry["id"] in mutants:
+                raise ValueError(f"{path}: there are two mutants {entry['id']}")
+            releases = Window(entry.pop("since", None), entry.pop("until", None))
+            breaks = tuple(entry.pop("breaks"))
+            mutants[entry["id"]] = Mutant(**entry, breaks=breaks, releases=releases)
+    return list(mutants.values())
+
+
+def mutate(text: str, mutant: Mutant, number: int) -> str:
+    """``text`` with the mutant in it; raises LuoCtsError where its place is not found, or found twice."""
+    start = text.find(mutant.after) + len(mutant.after) if mutant.after else 0
+    if mutant.after and text.count(mutant.after) != 1:
+        times = text.count(mutant.after)
+        raise LuoCtsError(f"mutant {mutant.id}: 'after' stands {times} times in {mutant.file}")
+    found = text.count(mutant.old, start)
+    # Behind "after" the nearest counts; without it there may be only one.
+    if found == 0 or (found > 1 and not mutant.after):
+        raise LuoCtsError(f"mutant {mutant.id}: 'old' stands {found} times in {mutant.file}")
+    at = text.index(mutant.old, start)
+    new = mutant.new.replace("{old}", mutant.old)
+    new = re.sub(r"\bMUTANT\b", f"unlikely(luo_mutant == {number})", new)
+    return text[:at] + new + text[at + len(mutant.old) :]
+
+
+def infest(tree: Path, mutants: Sequence[Mutant]) -> dict[str, str]:
+    """The files of ``tree`` that mutants change, with all of them in."""
+    changed: dict[str, str] = {}
+    for number, mutant in enumerate(mutants, 1):
+        if mutant.file not in changed:
+            changed[mutant.file] = (tree / mutant.file).read_text(encoding="utf-8")
+        changed[mutant.file] = mutate(changed[mutant.file], mutant, number)
+    for name in changed:
+        changed[name] = _declared(changed[name])
+    home = changed.get(_HOME) or (tree / _HOME).read_text(encoding="utf-8")
+    changed[_HOME] = home + _choice(mutants)
+    return changed
+
+
+def _declared(text: str) -> str:
+    """With the variable known: before the first include, or a file that is included itself would not know it."""
+    return text.replace("#include", "extern int luo_mutant;\n\n#include", 1)
+
+
+def _choice(mutants: Iterable[Mutant]) -> str:
+    names = "".join(f'\t"{mutant.id}",\n' for mutant in mutants)
+    return f"""
+int luo_mutant;
+
+static const char *const luo_mutants[] = {{
+{names}}};
+
+static int __init luo_choose_mutant(char *buf)
+{{
+	for (int i = 0; i < ARRAY_SIZE(luo_mutants); i++)
+		if (!strcmp(buf, luo_mutants[i]))
+			luo_mutant = i + 1;
+	pr_notice("mutant %s is %d\\n", buf, luo_mutant);
+	return luo_mutant ? 0 : -EINVAL;
+}}
+early_param("luo_mutant", luo_choose_mutant);
+"""
+
+
+def patch(tree: Path, mutants: Sequence[Mutant]) -> str:
+    """What puts the mutants into ``tree``, as a diff."""
+    rows: list[str] = []
+    for name, text in infest(tree, mutants).items():
+        old = (tree / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        new = text.splitlines(keepends=True)
+        rows += unified_diff(old, new, f"a/{name}", f"b/{name}")
+    return "".join(rows)
+
+
+def spec(series: str, mutants: Sequence[Mutant]) -> str:
+    """The kernel spec of a Debian series with those of the mutants in it that fit its release."""
+    origin = from_debian(DebSpec(series))
+    fitting = [mutant for mutant in mutants if mutant.releases.holds(str(origin.release))]
+    text = patch(origin.tree, fitting)
+    file = cache.root() / "mutants" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.patch"
+    cache.write(file, text)
+    return f"tree:{origin.tree},patch={file}"

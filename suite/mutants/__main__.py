@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m suite.mutants``: see every conformance test fail.
+
+Boots a kernel with each fault of ``configs/mutants`` in turn and runs the tests of the clauses that it breaks.
+A mutant is noticed when a test of each of these clauses fails. Exit status: 0 all were noticed, 1 some were not,
+3 the kernel could not be built, or a run said nothing.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from kernel import mutants
+from kernel.errors import LuoCtsError
+from kernel.kernel import obtain
+from kernel.mutants import Mutant
+from reports.model import Run, Verdict
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the suite said of one mutant."""
+
+    mutant: Mutant
+    failed: tuple[str, ...] = ()  # tests, parameters included
+    missed: tuple[str, ...] = ()  # clauses without a failing test
+    problem: str = ""  # why there is no result
+
+    @property
+    def line(self) -> str:
+        if self.problem:
+            return f"error    {self.mutant.id}: {self.problem}"
+        if self.missed:
+            return f"missed   {self.mutant.id}: {', '.join(self.missed)}"
+        return f"noticed  {self.mutant.id}: {', '.join(name.rpartition('::')[2] for name in self.failed)}"
+
+
+def judge(spec: str, mutant: Mutant) -> Outcome:
+    """Run the tests of the mutant's clauses on it."""
+    with tempfile.TemporaryDirectory(prefix="luo-cts-mutant-") as directory:
+        # fmt: off
+        command = [
+            sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "no:cacheprovider", "-q",
+            "--ignore=suite/harness", f"--report-dir={directory}", f"--kernel={spec}",
+            f"--append=luo_mutant={mutant.id}", *(f"--clause={clause}" for clause in mutant.breaks),
+        ]
+        # fmt: on
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+        try:
+            run = Run.from_json(json.loads((Path(directory) / "results.json").read_text()))
+        except (OSError, ValueError):
+            return Outcome(mutant, problem=(done.stdout + done.stderr).strip().rpartition("\n")[2])
+    failed = [result for result in run.results if result.verdict is Verdict.FAIL]
+    broken = {clause for result in failed for clause in result.clauses}
+    if run.problem:
+        return Outcome(mutant, problem=run.problem)
+    return Outcome(
+        mutant,
+        tuple(result.node_id for result in failed),
+        tuple(clause for clause in mutant.breaks if clause not in broken),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m suite.mutants", description="See every conformance test fail."
+    )
+    parser.add_argument("--series", default="newest", help="Debian series to break (newest)")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="mutants with such an id")
+    parser.add_argument("-n", "--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write mutant → failing tests there")
+    options = parser.parse_args(arguments)
+    try:
+        everything = mutants.load()
+        spec = mutants.spec(options.series, everything)
+        release = obtain(spec).release
+    except (LuoCtsError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 3
+    chosen = [
+        mutant
+        for mutant in everything
+        if fnmatchcase(mutant.id, options.only) and mutant.releases.holds(release)
+    ]
+    outcomes = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(lambda mutant: judge(spec, mutant), chosen):
+            print(outcome.line, flush=True)
+            outcomes.append(outcome)
+    missed = sum(bool(outcome.missed) for outcome in outcomes)
+    problems = sum(bool(outcome.problem) for outcome in outcomes)
+    print(f"{len(outcomes)} mutants on {release}: {missed} missed, {problems} without a result")
+    if options.json:
+        told = {outcome.mutant.id: outcome.failed for outcome in outcomes}
+        options.json.write_text(json.dumps(told, indent=1))
+    return 3 if problems else 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
