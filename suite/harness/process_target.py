@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fixtures.agent import build
 from fixtures.targets.base import End, Load
+from kernel.errors import UsageError
 
 BANNER = "[    0.000000] Linux version 9.9.9 (process target)\n"
 
