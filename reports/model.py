@@ -6,7 +6,7 @@ to JSON and back without a loss.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +21,15 @@ class Verdict(StrEnum):
     DEVIATION = "deviation"  # a known failure, listed with reason and link
     SKIP = "skip"  # the clause does not apply here
     ERROR = "error"  # the harness or the infrastructure: says nothing of the kernel
+
+
+# A verdict on the kernel hides none that is worse; a skip says less than any other.
+_FROM_WORST = [Verdict.FAIL, Verdict.ERROR, Verdict.DEVIATION, Verdict.PASS, Verdict.SKIP]
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """What several tests say together; None where there is none."""
+    return min(verdicts, key=_FROM_WORST.index, default=None)
 
 
 class Part(NamedTuple):

@@ -9,7 +9,10 @@ The YAML files beside this one hold a list of clauses each:
 * ``source``: a file of the kernel, a colon, and words that stand in it (white space aside): the promise, or
   where no document has it, the line of code that users rely on;
 * ``since`` and ``until``: the releases that promise it, both included;
-* ``observed``: how a test sees it.
+* ``observed``: how a test sees it;
+* ``relies``: who in user space relies on it, where no document of the kernel promises it;
+* ``proof``: how a test of it was seen to fail, where no mutant of ``configs/mutants`` breaks it;
+* ``untested``: why no test can check it. It needs neither a test nor a proof.
 """
 
 from dataclasses import dataclass, field
@@ -38,6 +41,9 @@ _SCHEMA = {
             "since": _RELEASE,
             "until": _RELEASE,
             "observed": _TEXT,
+            "relies": _TEXT,
+            "proof": _TEXT,
+            "untested": _TEXT,
         },
     },
 }
@@ -51,6 +57,9 @@ class Clause:
     promise: str
     source: str
     observed: str
+    relies: str = ""
+    proof: str = ""
+    untested: str = ""
     releases: Window = field(default_factory=Window)
 
 
