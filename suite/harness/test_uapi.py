@@ -11,7 +11,12 @@ import pytest
 
 from kernel import uapi
 
-HEADERS = ("liveupdate.h", "memfd.h", "fcntl.h", "falloc.h", "reboot.h", "kexec.h", "mman.h", "stat.h")
+# fmt: off
+HEADERS = (
+    "liveupdate.h", "memfd.h", "fcntl.h", "falloc.h", "reboot.h", "kexec.h", "mman.h", "stat.h",
+    "kernel-page-flags.h", "fs.h",
+)
+# fmt: on
 
 STRUCTS = {
     name: item
