@@ -2,13 +2,15 @@
 """Known failures of released kernels: listed with reason and link, they leave a kernel conformant."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import jsonschema
 import yaml
+
+from reports.model import Result, Verdict
 
 DIRECTORY = Path(__file__).parents[1] / "configs/deviations"
 
@@ -41,6 +43,16 @@ class Deviation:
     link: str  # a kernel file or document, or a URL
     match: str
 
+    @property
+    def explanation(self) -> str:
+        """What a report says of a test that failed with it."""
+        return f"{self.reason} ({self.link})"
+
+    def covers(self, node_id: str, clauses: Iterable[str]) -> bool:
+        """Whether it is about this test."""
+        # Brackets are a set to fnmatch and a parameter to pytest.
+        return self.test in clauses or fnmatchcase(node_id, self.test.replace("[", "[[]"))
+
 
 def _numbers(release: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", re.split(r"[^\d.]", release)[0])]
@@ -59,15 +71,43 @@ def match(
     """The first entry that explains why ``node_id`` failed with ``message`` on ``release``."""
     clauses = set(clauses)
     for deviation in deviations:
-        # Brackets are a set to fnmatch and a parameter to pytest.
-        pattern = deviation.test.replace("[", "[[]")
         if (
-            (deviation.test in clauses or fnmatchcase(node_id, pattern))
+            deviation.covers(node_id, clauses)
             and _holds(deviation, release)
             and re.search(deviation.match, message)
         ):
             return deviation
     return None
+
+
+_RAN = (Verdict.PASS, Verdict.FAIL, Verdict.DEVIATION)
+
+
+def stale(
+    deviations: Iterable[Deviation],
+    release: str,
+    results: Sequence[Result],
+    left_out: Mapping[str, tuple[str, ...]],
+) -> list[str]:
+    """What to say of entries that excuse nothing on ``release`` any more.
+
+    ``results`` are those of a run of the whole suite without the tests ``left_out`` (node id → clauses).
+    Nothing is said of an entry that one of these may need, or one that was skipped or got no verdict.
+    """
+    found = []
+    for deviation in deviations:
+        covered = [result for result in results if deviation.covers(result.node_id, result.clauses)]
+        if (
+            covered
+            and _holds(deviation, release)
+            and all(result.verdict in _RAN for result in covered)
+            and not any(result.deviation == deviation.explanation for result in covered)
+            and not any(deviation.covers(*test) for test in left_out.items())
+        ):
+            found.append(
+                f"deviation {deviation.test} no longer fails on {release}: remove it ({deviation.reason})"
+            )
+    return found
 
 
 def load(directory: Path = DIRECTORY) -> list[Deviation]:

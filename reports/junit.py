@@ -106,11 +106,12 @@ def _suites(run: Run) -> Iterable[Suite]:
 
 def _document(run: Run) -> ElementTree.Element:
     root = ElementTree.Element("testsuites", name="luo-cts")
+    stale = {"stale-deviations": "\n".join(run.stale)} if run.stale else {}
     for number, suite in enumerate(_suites(run)):
         element: ElementTree.Element = TestSuite(
             name=_line(suite.name),
             test_cases=[_case(result) for result in suite.results],
-            properties={_line(name): _text(value) for name, value in suite.properties.items()},
+            properties={_line(name): _text(value) for name, value in {**suite.properties, **stale}.items()},
             timestamp=run.started.isoformat(timespec="seconds"),
             stdout=_text("\n".join(run.incidents)) if number == 0 else None,
         ).build_xml_doc()

@@ -137,6 +137,7 @@ class Run:
     interrupted: bool = False
     problem: str | None = None  # of the harness, and no test's: the build failed, the host is gone
     incidents: tuple[str, ...] = ()  # what went wrong and was survived, such as a lost machine
+    stale: tuple[str, ...] = ()  # deviations that no longer fail, a sentence each
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -153,6 +154,7 @@ class Run:
             "interrupted": self.interrupted,
             "problem": self.problem,
             "incidents": list(self.incidents),
+            "stale": list(self.stale),
         }
 
     @classmethod
@@ -163,6 +165,7 @@ class Run:
             interrupted=data["interrupted"],
             problem=data["problem"],
             incidents=tuple(data["incidents"]),
+            stale=tuple(data["stale"]),
         )
 
 

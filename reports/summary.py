@@ -57,6 +57,7 @@ def lines(run: Run, report: Path | None = None, remark: str = "") -> list[str]:
     guilty.sort(key=lambda result: result.verdict is Verdict.ERROR)
     text = [line for result in guilty for line in _blame(result)]
     text += [f"incident: {incident}" for incident in run.incidents]
+    text += run.stale
     text.append(_sentence(run))
     if report is not None:
         text.append(f"Report: {report}")
