@@ -55,3 +55,23 @@ def test_same_token_in_two_sessions_means_two_files(luo: Luo) -> Scenario:
 
     for number, name in enumerate(("left", "right")):
         assert luo.retrieve_session(name).retrieve(7).read_all() == pattern(SIZE, seed=number)
+
+
+@pytest.mark.soak
+@pytest.mark.clause("handover.chain", "memfd.contents", "memfd.position")
+def test_session_is_carried_through_ten_live_updates(luo: Luo) -> Scenario:
+    ram = luo.memfd(pattern(SIZE))
+
+    for generation in range(1, 11):
+        ram.seek(generation)
+        ram.write(generation.to_bytes(8, "little"), 0)
+        luo.create_session("vm").preserve(ram, token=generation)
+
+        luo = yield KEXEC
+
+        session = luo.retrieve_session("vm")
+        ram = session.retrieve(generation)
+        assert ram.tell() == generation
+        assert ram.read_all() == generation.to_bytes(8, "little") + pattern(SIZE)[8:]
+        session.finish()
+        session.close()

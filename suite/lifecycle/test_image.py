@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How the next kernel was loaded, and what that means for what is preserved."""
+
+from collections.abc import Callable
+from errno import ENOENT
+
+import pytest
+
+from fixtures import kexec_load
+from fixtures.agent.client import Actor
+from fixtures.agent.pattern import pattern
+from fixtures.luo import Luo, refused
+from fixtures.machine import Machine
+from fixtures.scenario import KEXEC, Kexec
+from suite.boot.log import said
+from suite.lifecycle.reboot import unload
+from suite.scenario import Scenario
+
+SIZE = 5_001
+LOADED = Kexec(loaded=True)
+
+
+@pytest.mark.clause("handover.image.independent", "memfd.contents")
+@pytest.mark.parametrize("order", ["before", "between", "after", "again"])
+def test_sessions_cross_whenever_the_kernel_was_loaded(
+    luo: Luo, load_kernel: Callable[[Kexec], None], order: str
+) -> Scenario:
+    if order in ("before", "again"):
+        load_kernel(KEXEC)
+    session = luo.create_session("vm")
+    session.preserve(luo.memfd(pattern(SIZE)), token=1)
+    if order == "between":
+        load_kernel(KEXEC)
+    session.preserve(luo.memfd(pattern(SIZE, seed=2)), token=2)
+    if order == "again":
+        unload(luo.actor)
+    if order in ("after", "again"):
+        load_kernel(KEXEC)
+
+    luo = yield LOADED
+
+    session = luo.retrieve_session("vm")
+    assert session.retrieve(1).read_all() == pattern(SIZE)
+    assert session.retrieve(2).read_all() == pattern(SIZE, seed=2)
+
+
+def load_the_old_way(actor: Actor) -> None:
+    """kexec_load(2) of a kernel of this run, with the command line that this one got."""
+    kernel = next(name for name in actor.listdir("/") if name.startswith("kernel-"))
+    cmdline = actor.read_file("/proc/cmdline").decode().strip()
+    kexec_load.load(actor, f"/{kernel}", "/sys/firmware/initrd", cmdline)
+
+
+@pytest.mark.alone
+@pytest.mark.clause("handover.kexec-load")
+def test_kexec_load_carries_nothing_and_starts_afresh(luo: Luo, machine: Machine) -> Scenario:
+    luo.create_session("vm").preserve(luo.memfd(pattern(SIZE)), token=1)
+    load_the_old_way(luo.actor)
+
+    luo = yield LOADED
+
+    assert said(machine, "KHO: found", "KHO: exec from", "luo: Retrieved") == []
+    with refused(ENOENT):
+        luo.retrieve_session("vm")
+    luo.create_session("vm").preserve(luo.memfd(pattern(SIZE, seed=2)), token=1)
+
+    luo = yield KEXEC
+
+    assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE, seed=2)
