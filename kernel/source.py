@@ -98,6 +98,19 @@ def _is_default(version: DebianVersion) -> bool:
     )
 
 
+def held_series() -> list[str]:
+    """The released series with LUO that the Debian suites hold now, oldest first; none without network."""
+    with cache.locked("sources"):
+        try:
+            archive = Archive(cache.root() / "apt", debian.system_mirror())
+            archive.refresh()
+            offers = archive.offers(debian.SOURCE_PREFIX, debian.SOURCE_PACKAGE)
+        except (ArchiveUnreachableError, UsageError):
+            return []
+    series = {offer.version.series for offer in offers if _is_default(offer.version)}
+    return sorted(series, key=KernelRelease.parse)
+
+
 def held(offers: list[Offer]) -> str:
     """The series of the offers, for people."""
     series = dict.fromkeys(offer.version.series for offer in reversed(offers) if offer.version.series)

@@ -165,7 +165,7 @@ class Run:
             interrupted=data["interrupted"],
             problem=data["problem"],
             incidents=tuple(data["incidents"]),
-            stale=tuple(data["stale"]),
+            stale=tuple(data.get("stale", ())),
         )
 
 

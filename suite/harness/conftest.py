@@ -7,6 +7,7 @@ import pytest
 
 from kernel import source, spec
 from kernel.kernel import Kernel, obtain
+from suite.clauses.collection import Tests, collected
 
 DEFAULT_KERNEL = "deb:newest"
 
@@ -23,3 +24,9 @@ def kernel_tree() -> Path:
     asked = spec.parse(DEFAULT_KERNEL)
     assert isinstance(asked, spec.DebSpec)
     return source.from_debian(asked).tree
+
+
+@pytest.fixture(scope="session")
+def tests() -> Tests:
+    """The tests of the conformance suite and the clauses that each checks; none is run."""
+    return collected()

@@ -14,7 +14,7 @@ from reports import junit, summary
 from reports.deviations import Deviation, load, match, stale
 from reports.model import Result, Run, Suite, Verdict
 from suite.clauses import catalogue
-from suite.clauses.collection import collected
+from suite.clauses.collection import Tests
 from suite.harness.nested import ROOT, Outcome, command
 
 NODE = "suite/device/test_ioctl.py::test_unknown[0xba02]"
@@ -63,10 +63,10 @@ def test_a_failure_that_is_not_fixed_goes_on() -> None:
     assert excused(Deviation(NODE, "7.1", None, "r", "l", "EINVAL"), release="8.2.1")
 
 
-def test_the_projects_own_entries_load_and_name_clauses_and_tests_that_exist() -> None:
+def test_the_projects_own_entries_load_and_name_clauses_and_tests_that_exist(tests: Tests) -> None:
     entries = load()
     assert entries
-    clauses, tests = catalogue.load(), collected()
+    clauses = catalogue.load()
     for entry in entries:
         assert "::" in entry.test or entry.test in clauses
         assert any(entry.covers(*test) for test in tests.items()), entry.test

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m suite.matrix [SPEC …] [-- …]``: the conformance suite on one release after the other.
+
+Prints and writes how each clause fares on each release, what fails where, and whether the bugs that a release
+has were caught. What follows ``--`` goes to pytest. Exit status: the gravest of the runs'.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kernel import source, spec
+from kernel.errors import UsageError
+from kernel.release import KernelRelease
+from reports import matrix, tables
+from reports.matrix import Bug, Column
+from reports.model import Run, exit_status
+from suite.clauses import catalogue
+from suite.matrix import bugs
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "reports" / "out" / "matrix"
+
+# What the suite has to tell apart. Newer series come by themselves once the Debian suites hold them.
+SERIES = ("6.19", "7.1", "7.2", "7.3")
+
+
+def default_specs() -> list[str]:
+    newest = KernelRelease.parse(SERIES[-1])
+    newer = [series for series in source.held_series() if KernelRelease.parse(series) > newest]
+    return [f"deb:{series}" for series in (*SERIES, *newer)]
+
+
+def judge(wanted: str, directory: Path, arguments: Sequence[str]) -> int:
+    """Run the suite; its exit status. After Ctrl-C, which reaches it too, it still writes its report."""
+    (directory / "results.json").unlink(missing_ok=True)
+    # fmt: off
+    command = [
+        sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
+        f"--kernel={wanted}", f"--report-dir={directory}", *arguments,
+    ]
+    # fmt: on
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def read(wanted: str, directory: Path, status: int | None) -> Column:
+    """What a run left in its directory."""
+    try:
+        run = Run.from_json(json.loads((directory / "results.json").read_text()))
+    except (OSError, ValueError):
+        return Column(wanted, 3 if status is None else status, None)
+    return Column(wanted, exit_status(run) if status is None else status, run)
+
+
+def directory_of(wanted: str, out: Path) -> Path:
+    return out / re.sub(r"[^\w.-]+", "-", wanted)
+
+
+def render(columns: Sequence[Column], *, markdown: bool) -> Iterator[str]:
+    """Clauses, failures, known bugs and totals."""
+    table = tables.markdown if markdown else tables.text
+    clauses = {clause.id: clause.releases.holds for clause in catalogue.load().values()}
+    known = [Bug(f"{bug.number} {bug.id}", bug.present, bug.caught_by, bug.unseen) for bug in bugs.load()]
+
+    def section(title: str) -> Iterator[str]:
+        yield from ("", f"## {title}" if markdown else f"{title}:", "")
+
+    yield from section("Clauses by release")
+    yield from table(*matrix.clause_table(clauses, columns))
+    for column in columns:
+        wrong = matrix.failures(column)
+        yield from section(f"{column.title}, {len(wrong)} tests fail")
+        if markdown and wrong:
+            rows = [[f"`{each.node_id}`", ", ".join(each.clauses), each.message] for each in wrong]
+            yield from tables.markdown(["test", "clauses", "what it says"], rows)
+        elif wrong:
+            for each in wrong:
+                yield f"{each.verdict}: {each.node_id} [{', '.join(each.clauses)}]"
+                yield f"    {each.message}"
+    yield from section("Known bugs")
+    yield from table(*matrix.bug_table(known, columns))
+    yield from ("", f"Not caught: {', '.join(matrix.uncaught(known, columns)) or 'none'}")
+    yield from section("Totals")
+    yield from table(*matrix.totals_table(columns))
+    yield ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    end = words.index("--") if "--" in words else len(words)
+    parser = argparse.ArgumentParser(
+        prog="python -m suite.matrix",
+        usage="%(prog)s [--report-dir DIR] [--no-run] [SPEC ...] [-- arguments for pytest]",
+        description="The conformance suite on one release after the other.",
+    )
+    parser.add_argument("specs", nargs="*", metavar="SPEC", help=spec.KINDS)
+    parser.add_argument("--report-dir", type=Path, default=OUT, metavar="DIR", help="(reports/out/matrix)")
+    parser.add_argument("--no-run", action="store_true", help="only the tables, of reports that are there")
+    options = parser.parse_args(words[:end])
+    specs = options.specs or default_specs()
+    try:
+        for wanted in specs:
+            spec.parse(wanted)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    columns: list[Column] = []
+    for wanted in specs:
+        directory = directory_of(wanted, options.report_dir)
+        status = None if options.no_run else judge(wanted, directory, words[end + 1 :])
+        columns.append(read(wanted, directory, status))
+        if status == 2:
+            break
+    text = "\n".join(render(columns, markdown=False))
+    options.report_dir.mkdir(parents=True, exist_ok=True)
+    (options.report_dir / "matrix.txt").write_text(text)
+    (options.report_dir / "matrix.md").write_text("\n".join(render(columns, markdown=True)))
+    print(text)
+    print(f"Report: {options.report_dir / 'matrix.md'}")
+    return matrix.status(columns)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
