@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What others do while a call is inside of the kernel, held there by the memory of its argument."""
+
+from errno import EBADF, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM
+
+import pytest
+
+from fixtures.luo import Device, Luo, refused
+from fixtures.scenario import KEXEC
+from kernel import uapi
+from suite.device.calls import (
+    CONTENT,
+    SIZE,
+    TOKEN,
+    answered_fd,
+    create,
+    finish,
+    preserve,
+    retrieve_file,
+    retrieve_session,
+    send,
+)
+from suite.device.held import held_before_the_answer, held_before_the_struct, held_in_the_struct
+from suite.scenario import Scenario
+
+NAME = uapi.offset(uapi.liveupdate_ioctl_create_session, "name")
+
+
+@pytest.mark.clause("ioctl.read-once")
+def test_session_has_the_name_that_was_read(luo: Luo) -> None:
+    """One name is checked and the same is taken; which of the two is the caller's own fault."""
+    names = (luo.name("vm"), luo.name("another"))
+    held = held_before_the_struct(create(luo))
+    held.change(NAME, names[1].ljust(64, b"\0"))
+    held.memory.fill()
+    assert held.result() == 0
+    taken = luo.actor.readlink(f"/proc/self/fd/{answered_fd(held.answer)}").removeprefix(
+        "anon_inode:[luo_session] "
+    )
+    assert taken.encode() in names
+    for name in names:
+        if name.decode() == taken:
+            with refused(EEXIST):
+                luo.create_session(name)
+        else:
+            luo.create_session(name)
+
+
+@pytest.mark.clause("ioctl.read-once")
+def test_name_that_loses_its_end_during_the_call_is_refused(luo: Luo) -> None:
+    held = held_in_the_struct(create(luo))
+    held.memory.fill(b"\xff" * 4 + b"n" * 64)
+    assert held.result() == -EINVAL
+    luo.create_session(b"n" * 63)
+
+
+@pytest.mark.clause("ioctl.read-once")
+def test_file_is_preserved_under_the_token_that_was_read(luo: Luo) -> None:
+    call = preserve(luo)
+    other = luo.memfd(CONTENT)
+    held = held_before_the_struct(call)
+    later = uapi.liveupdate_session_preserve_fd(fd=other.fd, token=TOKEN + 1)
+    held.change(4, bytes(later)[4:])
+    held.memory.fill()
+    assert held.result() == 0
+    sizes = []
+    for fd, token in ((int.from_bytes(call.argument[4:8], "little"), TOKEN), (other.fd, TOKEN + 1)):
+        frozen = luo.actor.raw("ftruncate", fd, SIZE + 1) == -EPERM
+        again = uapi.liveupdate_session_preserve_fd(fd=-1, token=token)
+        used = luo.actor.raw("ioctl", call.file.fd, call.number, again) == -EEXIST
+        sizes.append((frozen, used))
+    assert sorted(sizes) == [(False, False), (True, True)]
+
+
+@pytest.mark.clause("ioctl.read-once", "ioctl.reserved")
+def test_reserved_field_that_is_set_during_the_call_counts(luo: Luo) -> Scenario:
+    send(luo)
+
+    luo = yield KEXEC
+
+    call = finish(luo)
+    held = held_in_the_struct(call)
+    held.memory.fill(b"\1")
+    assert held.result() in (-EINVAL, -EOPNOTSUPP)
+    call.undone()
+
+
+@pytest.mark.clause("session.create")
+def test_new_session_is_there_before_its_descriptor(luo: Luo) -> None:
+    """Nobody can close, or take the place of, a descriptor that the caller does not know yet."""
+    call = create(luo)
+    held = held_before_the_answer(call)
+    fd = luo.device.dup().fd - 1  # a descriptor gets the lowest number, and this one went to the call
+    with refused(EBADF):
+        luo.actor.syscall("close", fd)
+    with refused(EBUSY):
+        luo.actor.syscall("dup2", luo.device.fd, fd)
+    with refused(EEXIST):
+        luo.create_session("vm")
+    held.memory.release()
+    assert held.result() == 0
+    assert answered_fd(held.answer) == fd
+    call.done(held.answer)
+
+
+@pytest.mark.clause("session.retrieve.twice")
+def test_session_whose_descriptor_is_under_way_is_not_handed_out_again(luo: Luo) -> Scenario:
+    send(luo)
+
+    luo = yield KEXEC
+
+    call = retrieve_session(luo)
+    held = held_before_the_answer(call)
+    with refused(EINVAL):
+        luo.retrieve_session("vm")
+    held.memory.release()
+    assert held.result() == 0
+    call.done(held.answer)
+
+
+@pytest.mark.clause("file.retrieve.again")
+def test_file_whose_descriptor_is_under_way_is_retrieved_by_others_too(luo: Luo) -> Scenario:
+    send(luo)
+
+    luo = yield KEXEC
+
+    call = retrieve_file(luo)
+    held = held_before_the_answer(call)
+    call.undone()
+    held.memory.release()
+    assert held.result() == 0
+    call.done(held.answer)
+
+
+@pytest.mark.clause("session.finish")
+def test_session_finished_while_a_file_is_under_way_lets_it_arrive(luo: Luo) -> Scenario:
+    send(luo)
+
+    luo = yield KEXEC
+
+    call = retrieve_file(luo)
+    held = held_before_the_answer(call)
+    argument = uapi.liveupdate_session_finish()
+    luo.actor.syscall("ioctl", call.file.fd, uapi.LIVEUPDATE_SESSION_FINISH, argument)
+    with refused(ENOENT):
+        call.make(call.argument)
+    held.memory.release()
+    assert held.result() == 0
+    call.done(held.answer)
+
+
+@pytest.mark.clause("device.exclusive")
+def test_call_under_way_keeps_the_closed_device_busy(luo: Luo) -> None:
+    other = luo.actor.fork()
+    call = create(luo)
+    held = held_before_the_answer(call)
+    luo.close_device()
+    with refused(EBUSY):
+        Device.open(other)
+    held.memory.release()
+    assert held.result() == 0
+    Device.open(other).close()
+    call.done(held.answer)
+    other.close()
