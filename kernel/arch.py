@@ -57,6 +57,7 @@ _X86_64_SYSCALLS = {
     "setxattr": 188, "fsetxattr": 190, "fgetxattr": 193, "utimensat": 280, "statfs": 137, "fstatfs": 138,
     "clock_nanosleep": 230, "times": 100, "getppid": 110, "pselect6": 270, "sethostname": 170,
     "move_pages": 279, "mbind": 237, "ioprio_set": 251, "sched_setscheduler": 144,
+    "mknodat": 259,
 }  # fmt: skip
 
 X86_64 = Architecture(
