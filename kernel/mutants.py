@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Mutants: a kernel with many faults built in, one of which is chosen on its command line.
 
-A test that was never seen to fail proves nothing. Each entry of ``configs/mutants/*.yaml`` breaks one promise in a
-copy of a kernel tree: it replaces a piece of text, and where ``MUTANT`` stands in the new text, the kernel asks
-whether this fault was chosen by ``luo_mutant=ID``. So one build serves all of them:
+A test that was never seen to fail proves nothing. Each entry of ``configs/mutants/*.yaml`` breaks a promise
+in a copy of a kernel tree: it replaces a piece of text. Where ``MUTANT`` stands in the new text, the kernel
+asks whether this fault was chosen by ``luo_mutant=ID``. So one build serves all of them:
 
 * ``id``: what the command line names;
 * ``breaks``: the clauses whose tests have to notice;
@@ -77,7 +77,9 @@ def load(directory: Path = DIRECTORY) -> list[Mutant]:
             entries = yaml.safe_load(path.read_text(encoding="utf-8"))
             jsonschema.validate(entries, _SCHEMA)
         except (yaml.YAMLError, jsonschema.ValidationError) as error:
-            reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
+            reason = str(error)
+            if isinstance(error, jsonschema.ValidationError):
+                reason = f"{error.json_path}: {error.message}"
             raise ValueError(f"{path} is no list of mutants: {reason}") from error
         for entry in entries:
             if entry["id"] in mutants:
@@ -105,10 +107,12 @@ def mutate(text: str, mutant: Mutant, number: int) -> str:
 
 
 def infest(tree: Path, mutants: Sequence[Mutant]) -> dict[str, str]:
-    """The files of ``tree`` that mutants change, with all of them in."""
+    """The files of ``tree`` that mutants change, with all of them in; LuoCtsError where one does not fit."""
     changed: dict[str, str] = {}
     for number, mutant in enumerate(mutants, 1):
         if mutant.file not in changed:
+            if not (tree / mutant.file).is_file():
+                raise LuoCtsError(f"mutant {mutant.id}: there is no {mutant.file}")
             changed[mutant.file] = (tree / mutant.file).read_text(encoding="utf-8")
         changed[mutant.file] = mutate(changed[mutant.file], mutant, number)
     for name in changed:
@@ -119,7 +123,7 @@ def infest(tree: Path, mutants: Sequence[Mutant]) -> dict[str, str]:
 
 
 def _declared(text: str) -> str:
-    """With the variable known: before the first include, or a file that is included itself would not know it."""
+    """With the variable known: before the first include, for what is included may be a mutant itself."""
     return text.replace("#include", "extern int luo_mutant;\n\n#include", 1)
 
 

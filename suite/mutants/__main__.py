@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """``python -m suite.mutants``: see every conformance test fail.
 
-Boots a kernel with each fault of ``configs/mutants`` in turn and runs the tests of the clauses that it breaks.
-A mutant is noticed when a test of each of these clauses fails. Exit status: 0 all were noticed, 1 some were not,
-3 the kernel could not be built, or a run said nothing.
+Boots a kernel with each fault of ``configs/mutants`` in turn and runs the tests of the clauses it breaks.
+A mutant is noticed when a test of each of these clauses fails. Exit status: 0 all were noticed, 1 some were
+not, 3 the kernel could not be built, or a run said nothing.
 """
 
 import argparse
@@ -61,10 +61,15 @@ def judge(spec: str, mutant: Mutant) -> Outcome:
             run = Run.from_json(json.loads((Path(directory) / "results.json").read_text()))
         except (OSError, ValueError):
             return Outcome(mutant, problem=(done.stdout + done.stderr).strip().rpartition("\n")[2])
+    return outcome_of(mutant, run)
+
+
+def outcome_of(mutant: Mutant, run: Run) -> Outcome:
+    """What ``run`` says of the mutant it ran on."""
+    if run.problem:
+        return Outcome(mutant, problem=run.problem.partition("\n")[0])
     failed = [result for result in run.results if result.verdict is Verdict.FAIL]
     broken = {clause for result in failed for clause in result.clauses}
-    if run.problem:
-        return Outcome(mutant, problem=run.problem)
     return Outcome(
         mutant,
         tuple(result.node_id for result in failed),
