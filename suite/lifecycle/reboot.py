@@ -9,6 +9,7 @@ from fixtures.agent.client import Actor
 from fixtures.agent.program import Arg, Program, Ref
 from kernel import uapi
 
+INITRD = "/sys/firmware/initrd"
 KEXEC_COMMAND = uapi.LINUX_REBOOT_CMD_KEXEC
 
 
@@ -58,6 +59,11 @@ def reboot_from_child_pid_namespace(actor: Actor) -> int:
     value = int.from_bytes(actor.run(program).bytes(told), "little", signed=True)
     actor.kill()
     return value
+
+
+def kernel_image(actor: Actor) -> str:
+    """A kernel of this run, where the machine has it."""
+    return next(f"/{name}" for name in actor.listdir("/") if name.startswith("kernel-"))
 
 
 def load(

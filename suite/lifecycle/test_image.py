@@ -2,7 +2,7 @@
 """How the next kernel was loaded, and what that means for what is preserved."""
 
 from collections.abc import Callable
-from errno import ENOENT
+from errno import EBUSY, EINVAL, ENOENT
 
 import pytest
 
@@ -12,8 +12,9 @@ from fixtures.agent.pattern import pattern
 from fixtures.luo import Luo, refused
 from fixtures.machine import Machine
 from fixtures.scenario import KEXEC, Kexec
+from kernel import uapi
 from suite.boot.log import said
-from suite.lifecycle.reboot import unload
+from suite.lifecycle.reboot import INITRD, kernel_image, load, reboot, unload
 from suite.scenario import Scenario
 
 SIZE = 5_001
@@ -46,9 +47,8 @@ def test_sessions_cross_whenever_the_kernel_was_loaded(
 
 def load_the_old_way(actor: Actor) -> None:
     """kexec_load(2) of a kernel of this run, with the command line that this one got."""
-    kernel = next(name for name in actor.listdir("/") if name.startswith("kernel-"))
     cmdline = actor.read_file("/proc/cmdline").decode().strip()
-    kexec_load.load(actor, f"/{kernel}", "/sys/firmware/initrd", cmdline)
+    kexec_load.load(actor, kernel_image(actor), INITRD, cmdline)
 
 
 @pytest.mark.alone
@@ -67,3 +67,23 @@ def test_kexec_load_carries_nothing_and_starts_afresh(luo: Luo, machine: Machine
     luo = yield KEXEC
 
     assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE, seed=2)
+
+
+CRASH = pytest.mark.boot("crashkernel=64M", memory=512)
+
+
+@CRASH
+@pytest.mark.clause("handover.crash-kernel", "memfd.contents")
+def test_sessions_cross_beside_a_loaded_crash_kernel(luo: Luo) -> Scenario:
+    for generation in range(3):
+        assert luo.generation == generation
+        assert luo.actor.read_file("/sys/kernel/kexec_crash_size") == b"%d\n" % (64 << 20)
+        load(luo.actor, kernel_image(luo.actor), INITRD, flags=uapi.KEXEC_FILE_ON_CRASH)
+        assert luo.actor.read_file("/sys/kernel/kexec_crash_loaded") == b"1\n"
+        luo.create_session("vm").preserve(luo.memfd(pattern(SIZE, seed=generation)), token=1)
+        if generation == 2:
+            return
+
+        luo = yield KEXEC
+
+        assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE, seed=generation)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Calls on one CPU while another is in the reboot call.
 
-Racers are processes that create, fill and close sessions without a pause. Each keeps a diary in a memfd that is
-itself handed over: what each of its calls gave, written down the moment it returned. Until the kernel takes stock
-calls succeed, and from then on none comes back. So the diaries say, to the call, what the next kernel must find.
+Racers are processes that create, fill and close sessions without a pause. Each keeps a diary in a memfd that
+is itself handed over: what each of its calls gave, written down the moment it returned. Until the kernel
+takes stock calls succeed, from then on none comes back. So the diaries say to the call what the next kernel
+must find.
 """
 
 import random
@@ -40,7 +41,7 @@ def seed(racer: int, turn: int, token: int) -> int:
 def race(luo: Luo, diaries: list[int], delays: list[int]) -> None:
     """Set the racers off all at once, and when they are under way make a reboot call for each of ``delays``.
 
-    A delay is a number of system calls that come first. The harness's own call follows, at about the same time.
+    A delay is a number of system calls that come first. The harness's own call follows, at about that time.
     """
     device = Device.open(luo.actor)
     start, go = pipe(luo.actor)

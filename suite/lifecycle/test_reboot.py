@@ -82,7 +82,7 @@ def use(luo: Luo, session: Session, token: int) -> None:
 
 
 @pytest.mark.clause("handover.refused")
-@pytest.mark.parametrize("refuse", (reboot_without_an_image, *REFUSALS))
+@pytest.mark.parametrize("refuse", [reboot_without_an_image, *REFUSALS])
 def test_refused_call_leaves_sessions_usable(luo: Luo, refuse: Callable[[Luo], None]) -> None:
     session = luo.create_session("vm")
     use(luo, session, 1)
