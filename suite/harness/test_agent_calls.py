@@ -13,14 +13,18 @@ import pytest
 
 from fixtures.agent import local
 from fixtures.agent.client import Actor
-from fixtures.agent.errors import ChannelBroken, Refused, SyscallError
+from fixtures.agent.errors import ActorGone, ChannelBroken, Refused, SyscallError
 from fixtures.agent.program import _OP, Code, Kind
 from fixtures.agent.protocol import MAX_PAYLOAD, Type
 
 AT_FDCWD = -100
 PROT_RW, MAP_PRIVATE_ANONYMOUS = 3, 0x22
 PAGE = 4096
+MAP_32BIT = 0x40
 RLIMIT_NOFILE = 7
+
+# arch/x86/entry/syscalls/syscall_32.tbl: to a 64-bit program the same numbers are other calls
+WRITE_32, CLOSE_32, GETPID_32 = 4, 6, 20
 
 
 @pytest.fixture
@@ -240,6 +244,54 @@ def test_a_program_that_is_too_big_is_refused_here(actor: Actor) -> None:
     program.buffer(MAX_PAYLOAD + 1, out=True)
     with pytest.raises(ValueError, match="exceeds one request"):
         actor.run(program)
+
+
+@pytest.fixture
+def old(actor: Actor) -> Actor:
+    """A process that can make the calls of a 32-bit program."""
+    child = actor.fork()
+    program = child.program()
+    pid = program.compat(GETPID_32, check=False)
+    try:
+        got = child.run(program)[pid]
+    except ActorGone:
+        pytest.skip("this machine's kernel has no calls for 32-bit programs, and kills who makes one")
+    if got == -errno.ENOSYS:
+        pytest.skip("a 64-bit program of this architecture cannot make such a call")
+    return child
+
+
+def test_a_32_bit_call_has_numbers_and_results_of_its_own(old: Actor) -> None:
+    program = old.program()
+    pid = program.compat(GETPID_32)
+    fd = program.syscall("memfd_create", "ram", 0)
+    page = program.syscall("mmap", 0, PAGE, PROT_RW, MAP_PRIVATE_ANONYMOUS | MAP_32BIT, -1, 0)
+    program.poke(page, b"live update")
+    wrote = program.compat(WRITE_32, fd, page, 4)
+    size = program.syscall("lseek", fd, 0, os.SEEK_END)
+    program.compat(CLOSE_32, fd)
+    closed = program.syscall("lseek", fd, 0, os.SEEK_END, check=False)
+    results = old.run(program)
+    assert (results[pid], results[wrote], results[size]) == (old.pid, 4, 4)
+    assert results[closed] == -errno.EBADF
+
+
+def test_a_32_bit_call_that_fails_is_named_and_ends_the_program(old: Actor) -> None:
+    program = old.program()
+    ignored = program.compat(CLOSE_32, 900, check=False)
+    program.compat(CLOSE_32, 900)
+    after = program.syscall("getpid")
+    with pytest.raises(SyscallError) as caught:
+        old.run(program)
+    assert (caught.value.errno, caught.value.call) == (errno.EBADF, f"compat {CLOSE_32}")
+    assert caught.value.results is not None
+    assert caught.value.results[ignored] == -errno.EBADF
+    assert caught.value.results.raw(after) == -errno.ECANCELED
+
+
+def test_a_32_bit_call_takes_five_arguments(actor: Actor) -> None:
+    with pytest.raises(TypeError, match="at most 5"):
+        actor.program().compat(GETPID_32, 1, 2, 3, 4, 5, 6)
 
 
 def run_payload(actor: Actor, payload: bytes) -> bytes:
