@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pages of a preserved memfd: where they lie, that they stay there, how they look in the next kernel."""
+
+from errno import EBUSY
+
+import pytest
+
+from fixtures.agent.pattern import pattern
+from fixtures.luo import PAGE, Luo, refused
+from fixtures.pages import advise, huge_memfds, meminfo, page_out, pages, pfns, resident, swap
+from fixtures.scenario import KEXEC
+from kernel import uapi
+from suite.scenario import Scenario
+
+MIB = 1 << 20
+SIZE = 16 * PAGE
+SEED = 5
+
+
+@pytest.mark.clause("memory.frames")
+def test_pages_are_the_same_before_and_after(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    ram = luo.memfd(pattern(SIZE))
+    session.preserve(ram, token=1)
+    before = pfns(ram, SIZE)
+
+    luo = yield KEXEC
+
+    assert pfns(luo.retrieve_session("vm").retrieve(1), SIZE) == before
+
+
+@pytest.mark.clause("memory.frames", "memfd.contents")
+def test_every_other_page_of_memory_survives(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    kept, given_back = luo.memfd(size=1024 * PAGE), luo.memfd(size=1024 * PAGE)
+    with kept.mapped(1024 * PAGE) as mine, given_back.mapped(1024 * PAGE) as other:
+        program = luo.actor.program()
+        for page in range(0, 1024 * PAGE, PAGE):
+            program.fill(mine + page, PAGE, SEED, page)
+            program.fill(other + page, PAGE, ~SEED, page)
+        luo.actor.run(program)
+    given_back.close()
+    session.preserve(kept, token=1)
+    before = pfns(kept, 1024 * PAGE)
+    assert len({frame + 1 for frame in before} & set(before)) < 512, "the pages are not scattered"
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm").retrieve(1)
+    assert pfns(ram, 1024 * PAGE) == before
+    assert ram.first_difference(1024 * PAGE, SEED) is None
+
+
+@pytest.mark.clause("memory.dirty")
+@pytest.mark.parametrize("origin", ["written", "mapped", "read", "hole", "fallocated", "late"])
+def test_page_counts_as_written_wherever_it_came_from(luo: Luo, origin: str) -> Scenario:
+    session = luo.create_session("vm")
+    ram = luo.memfd(pattern(SIZE) if origin == "written" else b"", size=SIZE)
+    if origin == "mapped":
+        ram.fill(SIZE, seed=0)
+    elif origin == "read":
+        advise(ram, SIZE, uapi.MADV_POPULATE_READ)
+    elif origin == "fallocated":
+        luo.actor.syscall("fallocate", ram.fd, 0, 0, SIZE)
+    session.preserve(ram, token=1)
+    if origin == "late":
+        ram.fill(SIZE, seed=0)
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm").retrieve(1)
+    looks = [page.has(uapi.KPF_DIRTY, uapi.KPF_UPTODATE, uapi.KPF_SWAPBACKED) for page in pages(ram, SIZE)]
+    assert looks == [True] * 16, "pages that reclaim may drop, or that are not the kernel's own"
+    zeros = origin in ("read", "hole", "fallocated")
+    assert ram.read_all() == (bytes(SIZE) if zeros else pattern(SIZE))
+
+
+@pytest.mark.clause("memory.pinned")
+def test_preserved_page_is_neither_moved_nor_swapped(luo: Luo) -> None:
+    session = luo.create_session("vm")
+    ram = luo.memfd(pattern(SIZE))
+    session.preserve(ram, token=1)
+    before = pfns(ram, SIZE)
+    with swap(luo.actor, 4 * MIB):
+        page_out(ram, SIZE)
+        assert resident(ram, SIZE) == 16
+    luo.actor.write_file("/proc/sys/vm/compact_memory", b"1")
+    with refused(EBUSY):
+        advise(ram, PAGE, uapi.MADV_SOFT_OFFLINE)
+    assert pfns(ram, SIZE) == before
+    assert ram.read_all() == pattern(SIZE)
+    session.close()
+    with swap(luo.actor, 4 * MIB):
+        page_out(ram, SIZE)
+        assert resident(ram, SIZE) == 0, "pages that are not preserved any more cannot be swapped"
+    assert ram.read_all() == pattern(SIZE)
+
+
+@pytest.mark.clause("memory.swapped-out", "memfd.contents")
+def test_swapped_out_pages_come_back_and_survive(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    ram = luo.memfd(pattern(SIZE))
+    with swap(luo.actor, 4 * MIB):
+        page_out(ram, SIZE)
+        assert resident(ram, SIZE) == 0, "nothing was swapped out"
+        session.preserve(ram, token=1)
+        assert resident(ram, SIZE) == 16
+
+    luo = yield KEXEC
+
+    assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE)
+
+
+@pytest.mark.clause("memory.scratch", "memfd.contents")
+def test_pages_in_scratch_memory_are_moved_out(luo: Luo) -> Scenario:
+    scratch = scratch_frames(luo)
+    session = luo.create_session("vm")
+    # Pages come from scratch while that is more than half of what is free (mm/page_alloc.c, __rmqueue()).
+    free = meminfo(luo.actor)
+    hog = luo.memfd()
+    with huge_memfds(luo.actor):
+        luo.actor.syscall("fallocate", hog.fd, 0, 0, (free["MemFree"] - 2 * free["CmaFree"]) * PAGE)
+    ram = luo.memfd()
+    size = 0
+    while not scratch.intersection(pfns(ram, size)):
+        size += 4 * MIB
+        assert size <= 64 * MIB, "no page of the file lies in scratch memory"
+        ram.truncate(size)
+    hog.close()
+    ram.fill(size, SEED)
+    session.preserve(ram, token=1)
+    before = pfns(ram, size)
+    assert not scratch.intersection(before), "preserved pages lie in scratch memory"
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm").retrieve(1)
+    assert pfns(ram, size) == before
+    assert ram.first_difference(size, SEED) is None
+
+
+def scratch_frames(luo: Luo) -> set[int]:
+    """The page frames of KHO's scratch areas, as its debugfs files list them."""
+    folder = "/sys/kernel/debug/kho/out"
+    starts, lengths = (
+        [int(word, 16) for word in luo.actor.read_file(f"{folder}/{name}").decode().split()]
+        for name in ("scratch_phys", "scratch_len")
+    )
+    areas = zip(starts, lengths, strict=True)
+    return {frame for start, length in areas for frame in range(start // PAGE, (start + length) // PAGE)}
+
+
+@pytest.mark.clause("memory.frames", "memfd.contents")
+def test_locked_pages_survive(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    ram = luo.memfd(pattern(SIZE))
+    address = luo.actor.syscall("mmap", 0, SIZE, uapi.PROT_READ, uapi.MAP_SHARED, ram.fd, 0)
+    luo.actor.syscall("mlock", address, SIZE)
+    session.preserve(ram, token=1)
+    before = pfns(ram, SIZE)
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm").retrieve(1)
+    assert pfns(ram, SIZE) == before
+    assert ram.read_all() == pattern(SIZE)
