@@ -16,7 +16,7 @@ class HeldCall:
         self.memory = memory
         self.place = place
         program = call.file.actor.program()
-        self._made = program.syscall("ioctl", call.file.fd, call.number, place, check=False)
+        program.syscall("ioctl", call.file.fd, call.number, place)
         self._pending = call.file.actor.thread().start(program)
         memory.wait()
 
@@ -24,9 +24,9 @@ class HeldCall:
         """Write into the argument."""
         self.memory.write(self.place + at, data)
 
-    def result(self) -> int:
-        """What the call gives, -errno for a failure, once the memory is let go."""
-        return self._pending.wait().raw(self._made)
+    def wait(self) -> None:
+        """Until it comes back, once the memory is let go; raises SyscallError where it failed."""
+        self._pending.wait()
 
     @property
     def answer(self) -> bytes:

@@ -33,7 +33,7 @@ def test_session_has_the_name_that_was_read(luo: Luo) -> None:
     held = held_before_the_struct(create(luo))
     held.change(NAME, names[1].ljust(64, b"\0"))
     held.memory.fill()
-    assert held.result() == 0
+    held.wait()
     taken = luo.actor.readlink(f"/proc/self/fd/{answered_fd(held.answer)}").removeprefix(
         "anon_inode:[luo_session] "
     )
@@ -50,7 +50,8 @@ def test_session_has_the_name_that_was_read(luo: Luo) -> None:
 def test_name_that_loses_its_end_during_the_call_is_refused(luo: Luo) -> None:
     held = held_in_the_struct(create(luo))
     held.memory.fill(b"\xff" * 4 + b"n" * 64)
-    assert held.result() == -EINVAL
+    with refused(EINVAL):
+        held.wait()
     luo.create_session(b"n" * 63)
 
 
@@ -62,7 +63,7 @@ def test_file_is_preserved_under_the_token_that_was_read(luo: Luo) -> None:
     later = uapi.liveupdate_session_preserve_fd(fd=other.fd, token=TOKEN + 1)
     held.change(4, bytes(later)[4:])
     held.memory.fill()
-    assert held.result() == 0
+    held.wait()
     sizes = []
     for fd, token in ((int.from_bytes(call.argument[4:8], "little"), TOKEN), (other.fd, TOKEN + 1)):
         frozen = luo.actor.raw("ftruncate", fd, SIZE + 1) == -EPERM
@@ -81,7 +82,8 @@ def test_reserved_field_that_is_set_during_the_call_counts(luo: Luo) -> Scenario
     call = finish(luo)
     held = held_in_the_struct(call)
     held.memory.fill(b"\1")
-    assert held.result() in (-EINVAL, -EOPNOTSUPP)
+    with refused(EINVAL, EOPNOTSUPP):
+        held.wait()
     call.undone()
 
 
@@ -98,7 +100,7 @@ def test_new_session_is_there_before_its_descriptor(luo: Luo) -> None:
     with refused(EEXIST):
         luo.create_session("vm")
     held.memory.release()
-    assert held.result() == 0
+    held.wait()
     assert answered_fd(held.answer) == fd
     call.done(held.answer)
 
@@ -114,10 +116,12 @@ def test_session_whose_descriptor_is_under_way_is_not_handed_out_again(luo: Luo)
     with refused(EINVAL):
         luo.retrieve_session("vm")
     held.memory.release()
-    assert held.result() == 0
+    held.wait()
     call.done(held.answer)
 
 
+# Whether another call on the same session waits for the answer of the first is the kernel's own affair, and until
+# 7.1 it does. So a thread makes it, and the answer is let go meanwhile.
 @pytest.mark.clause("file.retrieve.again")
 def test_file_whose_descriptor_is_under_way_is_retrieved_by_others_too(luo: Luo) -> Scenario:
     send(luo)
@@ -126,9 +130,13 @@ def test_file_whose_descriptor_is_under_way_is_retrieved_by_others_too(luo: Luo)
 
     call = retrieve_file(luo)
     held = held_before_the_answer(call)
-    call.undone()
+    program = luo.actor.program()
+    second = program.buffer(call.argument, out=True)
+    program.syscall("ioctl", call.file.fd, call.number, second)
+    pending = luo.actor.thread().start(program)
     held.memory.release()
-    assert held.result() == 0
+    held.wait()
+    call.done(pending.wait().bytes(second))
     call.done(held.answer)
 
 
@@ -140,12 +148,15 @@ def test_session_finished_while_a_file_is_under_way_lets_it_arrive(luo: Luo) -> 
 
     call = retrieve_file(luo)
     held = held_before_the_answer(call)
-    argument = uapi.liveupdate_session_finish()
-    luo.actor.syscall("ioctl", call.file.fd, uapi.LIVEUPDATE_SESSION_FINISH, argument)
+    program = luo.actor.program()
+    argument = bytes(uapi.liveupdate_session_finish())
+    program.syscall("ioctl", call.file.fd, uapi.LIVEUPDATE_SESSION_FINISH, argument)
+    pending = luo.actor.thread().start(program)
+    held.memory.release()
+    held.wait()
+    pending.wait()
     with refused(ENOENT):
         call.make(call.argument)
-    held.memory.release()
-    assert held.result() == 0
     call.done(held.answer)
 
 
@@ -158,7 +169,7 @@ def test_call_under_way_keeps_the_closed_device_busy(luo: Luo) -> None:
     with refused(EBUSY):
         Device.open(other)
     held.memory.release()
-    assert held.result() == 0
+    held.wait()
     Device.open(other).close()
     call.done(held.answer)
     other.close()
