@@ -5,7 +5,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable
-from errno import ENOENT, ENOSYS
+from errno import ENOENT, ENOSPC, ENOSYS
 
 import pytest
 
@@ -20,6 +20,7 @@ AT_REMOVEDIR = 0x200  # include/uapi/linux/fcntl.h
 AT_SYMLINK_FOLLOW = 0x400
 O_TMPFILE = 0o20200000  # include/uapi/asm-generic/fcntl.h
 
+MNT_DETACH = 2  # include/linux/fs.h
 AF_UNIX, AF_INET, AF_NETLINK = 1, 2, 16  # include/linux/socket.h
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW = 1, 2, 3  # include/linux/net.h
 CLOCK_MONOTONIC = 1
@@ -242,6 +243,22 @@ def test_file_that_gets_a_name_after_it_was_preserved_survives(luo: Luo) -> Scen
 
     if taken:
         assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE)
+
+
+@pytest.mark.clause("file.unnamed", "file.preserve.refused")
+def test_file_whose_holes_exceed_its_filesystem_is_refused_and_left_as_it_was(luo: Luo) -> None:
+    session = luo.create_session("vm")
+    luo.actor.syscall("mkdirat", uapi.AT_FDCWD, scratch(luo), 0o700)
+    luo.actor.syscall("mount", "tmpfs", scratch(luo), "tmpfs", 0, "size=64k")
+    file = Memfd(luo.actor, opened(scratch(luo), O_TMPFILE | os.O_RDWR)(luo))
+    luo.actor.syscall("umount2", scratch(luo), MNT_DETACH)
+    remove(luo)
+    file.write(pattern(SIZE), 0)
+    file.truncate(1 << 20)
+    with refused(ENOSPC, ENOENT):
+        session.preserve(file, token=1)
+    file.truncate(SIZE + PAGE)
+    assert file.read_all() == pattern(SIZE).ljust(SIZE + PAGE, b"\0")
 
 
 def refuses(preserve: Callable[[], None]) -> bool:

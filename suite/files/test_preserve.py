@@ -162,6 +162,29 @@ def test_file_is_preserved_once_by_whatever_process(luo: Luo) -> None:
         session.preserve(ram, token=2)
 
 
+@pytest.mark.clause("file.preserve.twice", "file.token.unique")
+@pytest.mark.parametrize(
+    ("what", "errno"), [("one file", EBUSY), ("one token", EEXIST), ("one file under one token", EEXIST)]
+)
+def test_of_two_threads_that_preserve_one_thing_one_succeeds(luo: Luo, what: str, errno: int) -> None:
+    session = luo.create_session("vm")
+    files = [luo.memfd(size=1 << 20), luo.memfd(size=1 << 20)]
+    tokens = [1, 2]
+    if "file" in what:
+        files[1] = files[0]
+    if "token" in what:
+        tokens[1] = tokens[0]
+    started = []
+    for actor, file, token in zip((luo.actor, luo.actor.thread()), files, tokens, strict=True):
+        program = actor.program()
+        argument = program.buffer(bytes(uapi.liveupdate_session_preserve_fd(fd=file.fd, token=token)))
+        number = uapi.LIVEUPDATE_SESSION_PRESERVE_FD
+        started.append(
+            (program.syscall("ioctl", session.fd, number, argument, check=False), actor.start(program))
+        )
+    assert sorted(pending.wait().raw(call) for call, pending in started) == [-errno, 0]
+
+
 @pytest.mark.clause("file.preserve.each-whole")
 @pytest.mark.parametrize("again", [same, reopened_for_writing])
 @pytest.mark.parametrize("where", ["same session", "other session"])
