@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How the next kernel was loaded, and what that means for what is preserved."""
 
+import os
 from collections.abc import Callable
 from errno import EBUSY, EINVAL, ENOENT
 
@@ -14,6 +15,7 @@ from fixtures.machine import Machine
 from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from suite.boot.log import said
+from suite.boot.scratch import scratch
 from suite.lifecycle.reboot import INITRD, kernel_image, load, reboot, unload
 from suite.scenario import Scenario
 
@@ -69,21 +71,71 @@ def test_kexec_load_carries_nothing_and_starts_afresh(luo: Luo, machine: Machine
     assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE, seed=2)
 
 
-CRASH = pytest.mark.boot("crashkernel=64M", memory=512)
+# Scratch areas large enough for a kernel to boot in, and none for the crash kernel's region.
+CRASH_SIZE = 96 << 20
+CRASH = pytest.mark.boot(f"crashkernel={CRASH_SIZE} {scratch('32M,64M,64M')}")
+
+
+def load_crash_kernel(actor: Actor) -> None:
+    load(actor, kernel_image(actor), INITRD, flags=uapi.KEXEC_FILE_ON_CRASH)
+    assert actor.read_file("/sys/kernel/kexec_crash_loaded") == b"1\n"
+
+
+@CRASH
+@pytest.mark.clause("handover.refused")
+def test_reboot_while_a_kernel_is_being_loaded_is_refused(luo: Luo) -> None:
+    session = luo.create_session("vm")
+    session.preserve(luo.memfd(pattern(SIZE)), token=1)
+    loader = luo.actor.fork()
+    kernel = loader.syscall("openat", uapi.AT_FDCWD, kernel_image(loader), os.O_RDONLY, 0)
+    flags = uapi.KEXEC_FILE_ON_CRASH | uapi.KEXEC_FILE_NO_INITRAMFS
+    program = loader.program()
+    for _ in range(3):
+        # A crash kernel holds the same lock as one for a live update, and cannot be jumped to by reboot(2).
+        program.syscall("kexec_file_load", kernel, -1, 1, b"\0", flags)
+    loading = loader.start(program)
+    while not loading.done():
+        with refused(EBUSY, EINVAL):
+            reboot(luo.actor)
+    loading.wait()
+    loader.close()
+    session.preserve(luo.memfd(pattern(SIZE)), token=2)
 
 
 @CRASH
 @pytest.mark.clause("handover.crash-kernel", "memfd.contents")
 def test_sessions_cross_beside_a_loaded_crash_kernel(luo: Luo) -> Scenario:
-    for generation in range(3):
-        assert luo.generation == generation
-        assert luo.actor.read_file("/sys/kernel/kexec_crash_size") == b"%d\n" % (64 << 20)
-        load(luo.actor, kernel_image(luo.actor), INITRD, flags=uapi.KEXEC_FILE_ON_CRASH)
-        assert luo.actor.read_file("/sys/kernel/kexec_crash_loaded") == b"1\n"
+    load_crash_kernel(luo.actor)
+    luo.create_session("vm").preserve(luo.memfd(pattern(SIZE)), token=1)
+
+    luo = yield KEXEC
+
+    assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE)
+
+
+@CRASH
+@pytest.mark.clause("handover.crash-kernel.room")
+def test_next_kernel_has_room_for_a_crash_kernel_too(luo: Luo) -> Scenario:
+    assert crash_size(luo) == CRASH_SIZE
+
+    luo = yield KEXEC
+
+    assert crash_size(luo) == CRASH_SIZE, "the next kernel found no room for a crash kernel"
+
+
+@pytest.mark.soak
+@pytest.mark.boot("crashkernel=64M", memory=512)
+@pytest.mark.clause("handover.crash-kernel", "handover.crash-kernel.room", "memfd.contents")
+def test_crash_kernel_is_loaded_in_each_of_five_generations(luo: Luo) -> Scenario:
+    for generation in range(5):
+        load_crash_kernel(luo.actor)
         luo.create_session("vm").preserve(luo.memfd(pattern(SIZE, seed=generation)), token=1)
-        if generation == 2:
-            return
 
         luo = yield KEXEC
 
         assert luo.retrieve_session("vm").retrieve(1).read_all() == pattern(SIZE, seed=generation)
+
+
+def crash_size(luo: Luo) -> int:
+    """Bytes set aside for a crash kernel."""
+    return int(luo.actor.read_file("/sys/kernel/kexec_crash_size"))
