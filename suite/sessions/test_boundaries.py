@@ -5,7 +5,7 @@ Since 7.2 sessions are written into blocks of a page (kho_block.c: 16 bytes of h
 sessions), which are set aside when sessions are created. Tests that count exactly have their own machines.
 """
 
-from errno import EEXIST, EFAULT, EMFILE, ENFILE, ENOENT
+from errno import EEXIST, EFAULT, EMFILE, ENFILE, ENOENT, ENOMEM
 
 import pytest
 
