@@ -5,7 +5,7 @@ import pytest
 
 from fixtures.agent.pattern import pattern
 from fixtures.luo import PAGE, Luo, Memfd
-from fixtures.pages import Page, blocks, huge_memfds, meminfo, page_out, pages, resident, swap
+from fixtures.pages import Page, advise, blocks, huge_memfds, meminfo, page_out, pages, resident, swap
 from fixtures.scenario import KEXEC
 from kernel import uapi
 from suite.scenario import Scenario
@@ -157,4 +157,20 @@ def test_preserved_huge_folio_is_neither_divided_nor_swapped(luo: Luo) -> None:
     after = pages(ram, HUGE)
     assert [page.pfn for page in after] == [page.pfn for page in before]
     assert heads(after) == heads(before)
+    assert ram.first_difference(HUGE, SEED) is None
+
+
+@pytest.mark.clause("memory.ordinary")
+def test_retrieved_pages_can_be_collapsed(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    ram = luo.memfd(size=HUGE)
+    ram.fill(HUGE, SEED)
+    session.preserve(ram, token=1)
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm").retrieve(1)
+    advise(ram, HUGE, uapi.MADV_COLLAPSE)
+    found = pages(ram, HUGE)
+    assert (heads(found)[0], tails(found)) == (True, [False] + [True] * 511)
     assert ram.first_difference(HUGE, SEED) is None

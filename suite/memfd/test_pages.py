@@ -7,9 +7,10 @@ import pytest
 
 from fixtures.agent.pattern import pattern
 from fixtures.luo import PAGE, Luo, refused
-from fixtures.pages import advise, huge_memfds, meminfo, page_out, pages, pfns, resident, swap
+from fixtures.pages import advise, page_out, pages, pfns, resident, swap
 from fixtures.scenario import KEXEC
 from kernel import uapi
+from suite.memfd.scratch import memfd_in_scratch, scratch_frames
 from suite.scenario import Scenario
 
 MIB = 1 << 20
@@ -115,18 +116,8 @@ def test_swapped_out_pages_come_back_and_survive(luo: Luo) -> Scenario:
 def test_pages_in_scratch_memory_are_moved_out(luo: Luo) -> Scenario:
     scratch = scratch_frames(luo)
     session = luo.create_session("vm")
-    # Pages come from scratch while that is more than half of what is free (mm/page_alloc.c, __rmqueue()).
-    free = meminfo(luo.actor)
-    hog = luo.memfd()
-    with huge_memfds(luo.actor):
-        luo.actor.syscall("fallocate", hog.fd, 0, 0, (free["MemFree"] - 2 * free["CmaFree"]) * PAGE)
-    ram = luo.memfd()
-    size = 0
-    while not scratch.intersection(pfns(ram, size)):
-        size += 4 * MIB
-        assert size <= 64 * MIB, "no page of the file lies in scratch memory"
-        ram.truncate(size)
-    hog.close()
+    ram = memfd_in_scratch(luo, scratch)
+    size = ram.size
     ram.fill(size, SEED)
     session.preserve(ram, token=1)
     before = pfns(ram, size)
@@ -137,17 +128,6 @@ def test_pages_in_scratch_memory_are_moved_out(luo: Luo) -> Scenario:
     ram = luo.retrieve_session("vm").retrieve(1)
     assert pfns(ram, size) == before
     assert ram.first_difference(size, SEED) is None
-
-
-def scratch_frames(luo: Luo) -> set[int]:
-    """The page frames of KHO's scratch areas, as its debugfs files list them."""
-    folder = "/sys/kernel/debug/kho/out"
-    starts, lengths = (
-        [int(word, 16) for word in luo.actor.read_file(f"{folder}/{name}").decode().split()]
-        for name in ("scratch_phys", "scratch_len")
-    )
-    areas = zip(starts, lengths, strict=True)
-    return {frame for start, length in areas for frame in range(start // PAGE, (start + length) // PAGE)}
 
 
 @pytest.mark.clause("memory.frames", "memfd.contents")
@@ -163,4 +143,42 @@ def test_locked_pages_survive(luo: Luo) -> Scenario:
 
     ram = luo.retrieve_session("vm").retrieve(1)
     assert pfns(ram, SIZE) == before
+    assert ram.read_all() == pattern(SIZE)
+
+
+@pytest.mark.clause("memory.frames", "memfd.contents")
+def test_pages_are_the_same_over_two_handovers(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    ram = luo.memfd(pattern(SIZE))
+    session.preserve(ram, token=1)
+    before = pfns(ram, SIZE)
+
+    luo = yield KEXEC
+
+    session = luo.retrieve_session("vm")
+    ram = session.retrieve(1)
+    session.finish()
+    luo.create_session("vm, again").preserve(ram, token=1)
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm, again").retrieve(1)
+    assert pfns(ram, SIZE) == before
+    assert ram.read_all() == pattern(SIZE)
+
+
+@pytest.mark.clause("memory.ordinary")
+def test_retrieved_page_can_be_moved(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    session.preserve(luo.memfd(pattern(SIZE)), token=1)
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm").retrieve(1)
+    before = pfns(ram, SIZE)
+    # The page frame goes out of use, one for each run of this test; what is in it moves.
+    advise(ram, PAGE, uapi.MADV_SOFT_OFFLINE)
+    after = pfns(ram, SIZE)
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
     assert ram.read_all() == pattern(SIZE)

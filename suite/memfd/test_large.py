@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memfds of hundreds of MiB and more, too slow for every run."""
+
+import pytest
+
+from fixtures.luo import PAGE, Luo
+from fixtures.scenario import KEXEC
+from suite.scenario import Scenario
+
+SEED = 7
+
+# 16 bytes stand for each folio, in pages of which a chunk of KHO lists 511 (kho_preserve_vmalloc()).
+CHUNK = 511 * (PAGE // 16)
+
+
+@pytest.mark.soak
+@pytest.mark.boot(memory=4096)
+@pytest.mark.clause("memfd.contents", "memfd.size")
+@pytest.mark.parametrize("count", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
+def test_file_whose_list_of_pages_fills_a_chunk_survives(luo: Luo, count: int) -> Scenario:
+    session = luo.create_session("vm")
+    ram = luo.memfd(size=count * PAGE)
+    ram.fill(count * PAGE, SEED)
+    session.preserve(ram, token=1)
+
+    luo = yield KEXEC
+
+    session = luo.retrieve_session("vm")
+    ram = session.retrieve(1)
+    assert ram.size == count * PAGE
+    assert ram.first_difference(count * PAGE, SEED) is None
+    session.finish()
+    ram.close()
+
+
+@pytest.mark.soak
+@pytest.mark.boot(memory=8192)
+@pytest.mark.clause("memfd.contents", "memfd.size", "memfd.holes")
+def test_file_beyond_4_gib_survives(luo: Luo) -> Scenario:
+    size = (4 << 30) + PAGE + 5
+    session = luo.create_session("vm")
+    ram = luo.memfd(b"the beginning", size=size)
+    ram.write(b"the end", size - 7)
+    session.preserve(ram, token=1)
+
+    luo = yield KEXEC
+
+    ram = luo.retrieve_session("vm").retrieve(1)
+    assert ram.size == size
+    assert ram.read(PAGE, 0) == b"the beginning".ljust(PAGE, b"\0")
+    assert ram.read(2 * PAGE, size - PAGE - 5) == bytes(PAGE - 2) + b"the end"
