@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Boots and handovers that a test asks for: command lines, memory, loaded kernels, the last moment."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reports.model import Result, Run, Verdict
+from suite.harness.nested import Outcome, run
+
+COMMON = """
+    def words(luo):
+        return luo.actor.read_file("/proc/cmdline").decode().split()
+
+    def memory(luo):
+        text = luo.actor.read_file("/proc/meminfo").decode()
+        return int(text.partition("MemTotal:")[2].split()[0]) // 1024
+
+    def has_device(luo):
+        return luo.actor.raw("faccessat", uapi.AT_FDCWD, "/dev/liveupdate", 0) == 0
+"""
+
+BOOTS = (
+    COMMON
+    + """
+    @pytest.mark.clause("a.b")
+    def test_plain(luo):
+        assert "liveupdate=on" in words(luo) and "word=1" not in words(luo)
+        assert memory(luo) > 512
+
+    @pytest.mark.boot("word=1")
+    def test_booted(luo):
+        assert "word=1" in words(luo)
+        luo.create_session("vm")
+
+    @pytest.mark.boot("word=1")
+    def test_booted_scenario(luo):
+        assert "word=1" in words(luo)
+        luo.create_session("vm")
+        luo = yield Kexec(cmdline="other=2")
+        assert {"word=1", "other=2", "liveupdate=on"} <= set(words(luo))
+        luo.retrieve_session("vm")
+
+    @pytest.mark.boot("word=1", memory=400)
+    def test_small(luo):
+        assert "word=1" in words(luo) and 200 < memory(luo) < 400
+
+    @pytest.mark.boot(bare=True)
+    def test_bare(luo):
+        assert not {"kho=on", "liveupdate=on"} & set(words(luo))
+        assert not has_device(luo)
+        luo = yield KEXEC
+        assert not has_device(luo)
+"""
+)
+
+HANDOVERS = (
+    COMMON
+    + """
+    def test_loaded(luo, load_kernel):
+        luo.create_session("vm")
+        load_kernel(Kexec(cmdline="word=3"))
+        luo = yield Kexec(loaded=True)
+        assert "word=3" in words(luo)
+        luo.retrieve_session("vm")
+        luo = yield Kexec(bare=True)
+        assert "word=3" not in words(luo)
+        assert not has_device(luo)
+
+    def test_last_moment(luo, machine):
+        def late():
+            assert machine.admin.read_file("/sys/kernel/kexec_loaded") == b"1\\n"
+            luo_before.create_session("late")
+
+        luo_before = luo
+        luo = yield Kexec(before_jump=late)
+        luo.retrieve_session("late")
+
+    @pytest.mark.alone
+    def test_nothing_loaded(luo):
+        luo.create_session("vm")
+        luo = yield Kexec(loaded=True)
+
+    def test_wrong_at_the_last_moment(luo):
+        def late():
+            assert luo.generation == 7, "not the seventh"
+
+        luo = yield Kexec(before_jump=late)
+
+    def test_mistaken_at_the_last_moment(luo):
+        luo = yield Kexec(before_jump=lambda: undefined)
+
+    def test_skipped_at_the_last_moment(luo):
+        luo = yield Kexec(before_jump=lambda: pytest.skip("it does not apply"))
+"""
+)
+
+CLAUSES = """
+    @pytest.mark.clause("a.b", "x")
+    def test_one(): pass
+
+    @pytest.mark.clause("a.c")
+    def test_other(): pass
+
+    def test_none(): pass
+"""
+
+
+def results(outcome: Outcome) -> dict[str, Result]:
+    """What results.json says, by the test's name."""
+    told = Run.from_json(json.loads((outcome.directory / "results.json").read_text()))
+    return {result.node_id.partition("::")[2]: result for result in told.results}
+
+
+@pytest.mark.usefixtures("default_kernel")
+@pytest.mark.parametrize(
+    "arguments", [[], ["-n", "2", "--isolate"]], ids=["together", "two workers, isolated"]
+)
+def test_each_boot_is_what_its_tests_ask_for(tmp_path: Path, arguments: list[str]) -> None:
+    outcome = run(tmp_path, BOOTS, *arguments)
+    names = ["test_plain", "test_booted", "test_booted_scenario", "test_small", "test_bare"]
+    assert outcome.verdicts == dict.fromkeys(names, "pass")
+    assert outcome.status == 0
+    told = results(outcome)
+    assert {name: result.verdict for name, result in told.items()} == dict.fromkeys(names, Verdict.PASS)
+    assert (told["test_plain"].clauses, told["test_bare"].generations) == (("a.b",), (0, 1))
+    if not arguments:
+        assert told["test_booted"].machine == told["test_booted_scenario"].machine
+        assert len({result.machine for result in told.values()}) == 4
+
+
+@pytest.mark.usefixtures("default_kernel")
+def test_a_handover_is_what_its_test_asks_for(tmp_path: Path) -> None:
+    outcome = run(tmp_path, HANDOVERS)
+    assert outcome.verdicts == {
+        "test_loaded": "pass",
+        "test_last_moment": "pass",
+        "test_nothing_loaded": "failure",
+        "test_wrong_at_the_last_moment": "failure",
+        "test_mistaken_at_the_last_moment": "error",
+        "test_skipped_at_the_last_moment": "skipped",
+    }
+    assert outcome.message("test_nothing_loaded").startswith("the kernel refused the handover: reboot(")
+    assert outcome.message("test_nothing_loaded").endswith("gave EINVAL (Invalid argument)")
+    assert outcome.message("test_wrong_at_the_last_moment").startswith("before the handover: not the seventh")
+    assert "NameError" in outcome.message("test_mistaken_at_the_last_moment")
+    assert outcome.message("test_skipped_at_the_last_moment") == "it does not apply"
+    assert outcome.status == 1
+
+
+@pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [(["a.*"], {"test_one", "test_other"}), (["x", "b"], {"test_one"}), (["a"], set())],
+    ids=["pattern", "one of many", "none"],
+)
+def test_clauses_choose_their_tests(tmp_path: Path, patterns: list[str], chosen: set[str]) -> None:
+    outcome = run(tmp_path, CLAUSES, *(f"--clause={pattern}" for pattern in patterns))
+    assert {name for name, verdict in outcome.verdicts.items() if verdict == "pass"} == chosen
+    assert f"{3 - len(chosen)} deselected" in outcome.output
+    assert outcome.status == (0 if chosen else 5)
+
+
+def test_a_boot_that_cannot_be_is_wrong_usage(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "@pytest.mark.boot(memmory=1)\ndef test_one(luo): pass")
+    assert outcome.status == 4
+    assert "test_one" in outcome.output
+    assert "memmory" in outcome.output
