@@ -16,6 +16,9 @@ from suite.scenario import Scenario
 from suite.sessions.crowd import create_labelled, outcomes, own, retrieve_labels
 from suite.sessions.limits import no_free_descriptor, no_free_file
 
+CREATE = uapi.LIVEUPDATE_IOCTL_CREATE_SESSION
+RETRIEVE = uapi.LIVEUPDATE_IOCTL_RETRIEVE_SESSION
+
 BLOCK = 51
 BEFORE_BLOCKS = 819  # luo_session.c below 7.2: LUO_SESSION_MAX, what fits into 16 pages
 
@@ -32,7 +35,7 @@ def create_with_an_answer_that_cannot_be_written(device: Device, name: bytes) ->
     )
     program.poke(page, session_argument(name))
     program.syscall("mprotect", page, 4096, uapi.PROT_READ)
-    create = program.syscall("ioctl", device.fd, uapi.LIVEUPDATE_IOCTL_CREATE_SESSION, page, check=False)
+    create = program.syscall("ioctl", device.fd, CREATE, page, check=False)
     program.syscall("munmap", page, 4096)
     assert actor.run(program).raw(create) == -EFAULT
 
@@ -46,17 +49,17 @@ def test_sessions_cross_where_blocks_are_full_and_calls_were_refused(luo: Luo) -
     with no_free_descriptor(luo.actor), refused(EMFILE):
         luo.create_session("more")
     with no_free_file(luo) as device, refused(ENFILE):
-        device.ioctl(uapi.LIVEUPDATE_IOCTL_CREATE_SESSION, session_argument(luo.name("more")))
+        device.ioctl(CREATE, session_argument(luo.name("more")))
     create_with_an_answer_that_cannot_be_written(luo.device, luo.name("more"))
+    outcomes(luo.device, CREATE, [b"", b"n" * 64])  # below 7.1 these are names
+    with no_free_descriptor(luo.actor), refused(EMFILE):
+        luo.retrieve_session(names[0])
     with refused(ENOENT):
         luo.retrieve_session(names[0])
 
     luo = yield KEXEC
 
-    assert (
-        outcomes(luo.device, uapi.LIVEUPDATE_IOCTL_RETRIEVE_SESSION, [gone, luo.name("more")])
-        == [-ENOENT] * 2
-    )
+    assert outcomes(luo.device, RETRIEVE, [gone, luo.name("more")]) == [-ENOENT] * 2
     assert retrieve_labels(luo, names) == names
     names = numbered(luo, 2 * BLOCK + 2)
     create_labelled(luo, names)[BLOCK].close()
@@ -64,7 +67,7 @@ def test_sessions_cross_where_blocks_are_full_and_calls_were_refused(luo: Luo) -
 
     luo = yield KEXEC
 
-    assert outcomes(luo.device, uapi.LIVEUPDATE_IOCTL_RETRIEVE_SESSION, [gone]) == [-ENOENT]
+    assert outcomes(luo.device, RETRIEVE, [gone]) == [-ENOENT]
     assert retrieve_labels(luo, names) == names
 
 
@@ -91,7 +94,7 @@ def test_two_thousand_sessions_cross(luo: Luo) -> Scenario:
     # From the end: the kernel looks from the start, and so each name costs all of its search.
     sessions = luo.retrieve_crowd(names[::-1], files=0)
     assert len({session.fd for session, _ in sessions}) == 2000
-    assert outcomes(luo.device, uapi.LIVEUPDATE_IOCTL_RETRIEVE_SESSION, [luo.name("2000")]) == [-ENOENT]
+    assert outcomes(luo.device, RETRIEVE, [luo.name("2000")]) == [-ENOENT]
 
 
 @pytest.mark.alone
@@ -101,6 +104,19 @@ def test_sessions_up_to_the_limit_cross_and_the_next_is_refused(luo: Luo) -> Sce
     create_labelled(luo, names)
     with refused(ENOMEM):
         luo.create_session("more")
+
+    luo = yield KEXEC
+
+    assert retrieve_labels(luo, names) == names
+
+
+@pytest.mark.soak
+@pytest.mark.alone
+@pytest.mark.clause("session.boundary")
+@pytest.mark.parametrize("count", [BLOCK * blocks + more for blocks in (1, 2, 3) for more in (-1, 0, 1)])
+def test_every_count_around_full_blocks_crosses(luo: Luo, count: int) -> Scenario:
+    names = numbered(luo, count)
+    create_labelled(luo, names)
 
     luo = yield KEXEC
 

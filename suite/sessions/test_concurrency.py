@@ -137,6 +137,40 @@ def test_several_retrieve_different_sessions_at_once(luo: Luo) -> Scenario:
     assert outcomes(luo.device, RETRIEVE, names) == [-EINVAL] * len(names)
 
 
+@pytest.mark.clause("session.finish", "session.finish.unretrieved")
+def test_finish_takes_what_other_threads_have_not_retrieved_yet(luo: Luo) -> Scenario:
+    session = luo.create_session("vm")
+    tokens = range(12)
+    for token in tokens:
+        session.preserve(luo.memfd(b"%d" % token), token=token)
+
+    luo = yield KEXEC
+
+    kind = uapi.liveupdate_session_retrieve_fd
+    session = luo.retrieve_session("vm")
+    race = Race(luo, Actor.thread, runners=3)
+    answers: list[list[tuple[int, Ref, Buffer]]] = [[], []]
+    for order, (program, told) in enumerate(zip(race.programs, answers, strict=False)):
+        for token in tokens if order else reversed(tokens):
+            argument = program.buffer(bytes(kind(fd=-1, token=token)), out=True)
+            number = uapi.LIVEUPDATE_SESSION_RETRIEVE_FD
+            told.append(
+                (token, program.syscall("ioctl", session.fd, number, argument, check=False), argument)
+            )
+    finish = bytes(uapi.liveupdate_session_finish())
+    race.programs[2].syscall("ioctl", session.fd, uapi.LIVEUPDATE_SESSION_FINISH, finish)
+    for results, told in zip(race.run(), answers, strict=False):
+        assert {results.raw(ref) for _, ref, _ in told} <= {0, -ENOENT}
+        got = {
+            token: Memfd(luo.actor, kind.from_buffer_copy(results.bytes(argument)).fd)
+            for token, ref, argument in told
+            if results.raw(ref) == 0
+        }
+        assert luo.contents([*got.values()], limit=8) == [b"%d" % token for token in got]
+    with refused(ENOENT):
+        session.retrieve(0)
+
+
 class Preserving:
     """A PRESERVE_FD of a big file under way in another actor."""
 

@@ -37,12 +37,20 @@ def test_link_names_the_session_before_and_after_a_handover(luo: Luo) -> Scenari
 
 # The header allows that the name is cut in /proc. It does not allow that the link cannot be read.
 @pytest.mark.clause("session.link.long")
-@pytest.mark.parametrize("length", [SAFE + 1, LONGEST])
-def test_link_of_a_session_with_a_long_name_can_be_read(luo: Luo, length: int) -> None:
-    name = luo.name("vm").rjust(length, b"n")
-    link = luo.create_session(name).link
-    assert link.startswith(link_of(name)[: len(PREFIX) + SAFE])
-    assert link_of(name).startswith(link)
+def test_links_of_sessions_with_long_names_can_be_read(luo: Luo) -> Scenario:
+    def look(session: Session) -> None:
+        whole = link_of(session.name)
+        assert session.link.startswith(whole[: len(PREFIX) + SAFE])
+        assert whole.startswith(session.link)
+
+    names = [luo.name("vm").rjust(length, b"n") for length in (SAFE + 1, LONGEST)]
+    for name in names:
+        look(luo.create_session(name))
+
+    luo = yield KEXEC
+
+    for name in names:
+        look(luo.retrieve_session(name))
 
 
 @pytest.mark.clause("session.link")
