@@ -103,7 +103,6 @@ RESIZES: Mapping[str, Callable[[Memfd], object]] = {
     "truncate to more": lambda file: file.truncate(SIZE + 1),
     "truncating open": _truncating_open,
     "write beyond the end": lambda file: file.write(b"x", SIZE),
-    "write across the end": lambda file: file.write(b"xx", SIZE - 1),
     "append": _append,
     "fallocate beyond the end": lambda file: fallocate(file, 0, SIZE, PAGE),
     "punch a hole": _punch,

@@ -5,10 +5,11 @@ import fcntl
 import os
 import struct
 import time
+from errno import ENOENT
 
 import pytest
 
-from fixtures.luo import Luo, Memfd
+from fixtures.luo import Luo, Memfd, refused
 from fixtures.scenario import KEXEC
 from kernel import uapi
 from suite.memfd.calls import reopened, status
@@ -161,3 +162,11 @@ def test_link_of_a_retrieved_memfd_says_what_it_is(luo: Luo) -> Scenario:
 
     link = luo.retrieve_session("vm").retrieve(1).link
     assert link.startswith("/memfd:"), f"the link is {link!r}"
+
+
+@pytest.mark.clause("memfd.hugetlb")
+@pytest.mark.parametrize("size", [0, uapi.MFD_HUGE_2MB], ids=["default size", "2 MiB"])
+def test_memfd_of_huge_pages_is_refused(luo: Luo, size: int) -> None:
+    session = luo.create_session("vm")
+    with refused(ENOENT):
+        session.preserve(luo.memfd(flags=uapi.MFD_HUGETLB | size), token=1)

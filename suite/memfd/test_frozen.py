@@ -17,10 +17,10 @@ CONTENT = pattern(SIZE)
 
 # One flag of the inode refuses them all (mm/shmem.c, SHMEM_F_MAPPING_FROZEN): where it is seen to be set, or
 # not to be, these tell.
-SOME = [RESIZES[name] for name in ("truncate to more", "write across the end", "punch a hole")]
+SOME = [RESIZES[name] for name in ("truncate to more", "write beyond the end", "punch a hole")]
 
 
-@pytest.mark.clause("memfd.no-resize-while-preserved")
+@pytest.mark.clause("memfd.no-resize-while-preserved", "memfd.resize-when-free")
 @pytest.mark.parametrize("call", RESIZES)
 def test_size_is_fixed_while_preserved_and_free_after(luo: Luo, call: str) -> None:
     session = luo.create_session("vm")
@@ -32,6 +32,24 @@ def test_size_is_fixed_while_preserved_and_free_after(luo: Luo, call: str) -> No
     session.close()
     RESIZES[call](ram)
     assert ram.read_all() != CONTENT
+
+
+@pytest.mark.clause("memfd.no-resize-while-preserved", "memfd.size")
+@pytest.mark.parametrize("first", [SIZE - 1, SIZE - PAGE, 0])
+def test_write_across_the_end_of_a_preserved_memfd_stops_there(luo: Luo, first: int) -> Scenario:
+    """As a disk that fills up: what fits may be written, and the call says how much that was."""
+    data = b"x" * (SIZE + PAGE - first)
+    session = luo.create_session("vm")
+    ram = luo.memfd(CONTENT)
+    session.preserve(ram, token=1)
+    written = luo.actor.raw("pwrite64", ram.fd, data, len(data), first)
+    assert written == -EPERM or 0 < written <= SIZE - first
+    content = CONTENT if written < 0 else CONTENT[:first] + data[:written] + CONTENT[first + written :]
+    assert ram.read_all() == content
+
+    luo = yield KEXEC
+
+    assert luo.retrieve_session("vm").retrieve(1).read_all() == content
 
 
 @pytest.mark.clause("memfd.no-resize-while-preserved")
