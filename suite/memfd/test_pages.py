@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pages of a preserved memfd: where they lie, that they stay there, how they look in the next kernel."""
 
-from errno import EBUSY
+import struct
+from errno import EBUSY, ENOMEM
 
 import pytest
 
@@ -128,6 +129,27 @@ def test_pages_in_scratch_memory_are_moved_out(luo: Luo) -> Scenario:
     ram = luo.retrieve_session("vm").retrieve(1)
     assert pfns(ram, size) == before
     assert ram.first_difference(size, SEED) is None
+
+
+@pytest.mark.clause("memory.scratch")
+def test_page_in_scratch_memory_that_is_in_use_is_refused(luo: Luo) -> None:
+    scratch = scratch_frames(luo)
+    session = luo.create_session("vm")
+    ram = memfd_in_scratch(luo, scratch)
+    place = next(place for place, pfn in enumerate(pfns(ram, ram.size)) if pfn in scratch)
+    # What was spliced into a pipe is the file's own page, and stays there until the pipe is closed.
+    program = luo.actor.program()
+    ends = program.buffer(8, out=True)
+    offset = program.buffer(struct.pack("<Q", place * PAGE))
+    program.syscall("pipe2", ends, 0)
+    program.syscall("splice", ram.fd, offset, ends.s32(4), 0, PAGE, 0)
+    pipe = struct.unpack("<ii", luo.actor.run(program).bytes(ends))
+    with refused(ENOMEM):
+        session.preserve(ram, token=1)
+    for fd in pipe:
+        luo.actor.syscall("close", fd)
+    session.preserve(ram, token=1)
+    assert not scratch.intersection(pfns(ram, ram.size)), "preserved pages lie in scratch memory"
 
 
 @pytest.mark.clause("memory.frames", "memfd.contents")
