@@ -114,20 +114,24 @@ def results(outcome: Outcome) -> dict[str, Result]:
 
 
 @pytest.mark.usefixtures("default_kernel")
-@pytest.mark.parametrize(
-    "arguments", [[], ["-n", "2", "--isolate"]], ids=["together", "two workers, isolated"]
-)
-def test_each_boot_is_what_its_tests_ask_for(tmp_path: Path, arguments: list[str]) -> None:
-    outcome = run(tmp_path, BOOTS, *arguments)
+def test_each_boot_is_what_its_tests_ask_for(tmp_path: Path) -> None:
+    outcome = run(tmp_path, BOOTS)
     names = ["test_plain", "test_booted", "test_booted_scenario", "test_small", "test_bare"]
     assert outcome.verdicts == dict.fromkeys(names, "pass")
     assert outcome.status == 0
     told = results(outcome)
     assert {name: result.verdict for name, result in told.items()} == dict.fromkeys(names, Verdict.PASS)
     assert (told["test_plain"].clauses, told["test_bare"].generations) == (("a.b",), (0, 1))
-    if not arguments:
-        assert told["test_booted"].machine == told["test_booted_scenario"].machine
-        assert len({result.machine for result in told.values()}) == 4
+    assert told["test_booted"].machine == told["test_booted_scenario"].machine
+    assert len({result.machine for result in told.values()}) == 4
+
+
+@pytest.mark.usefixtures("default_kernel")
+def test_boots_are_the_same_on_two_workers_and_isolated(tmp_path: Path) -> None:
+    outcome = run(tmp_path, BOOTS, "-n", "2", "--isolate", "-k", "plain or booted")
+    names = ["test_plain", "test_booted", "test_booted_scenario"]
+    assert outcome.verdicts == dict.fromkeys(names, "pass")
+    assert len({result.machine for result in results(outcome).values()}) == 3
 
 
 @pytest.mark.usefixtures("default_kernel")
