@@ -108,7 +108,7 @@ def bug_table(bugs: Sequence[Bug], columns: Sequence[Column]) -> Table:
 
 def uncaught(bugs: Sequence[Bug], columns: Sequence[Column]) -> list[str]:
     """The bugs that some release has and no test caught there, though one should."""
-    return [bug.name for bug in bugs if not bug.unseen and NOT_CAUGHT in _bug_row(bug, columns)]
+    return [bug.name for bug in bugs if NOT_CAUGHT in _bug_row(bug, columns)]
 
 
 def _bug_row(bug: Bug, columns: Sequence[Column]) -> list[str]:
