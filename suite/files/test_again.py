@@ -118,7 +118,24 @@ def test_file_of_a_closed_session_is_preserved_again(luo: Luo) -> Scenario:
     assert luo.retrieve_session("other").retrieve(2).read_all() == pattern(SIZE)
 
 
-@pytest.mark.clause("file.again", "file.again.not-yet")
+@pytest.mark.clause("file.again.not-yet")
+def test_retrieved_file_is_busy_until_its_session_is_finished(luo: Luo) -> Scenario:
+    luo.create_session("vm").preserve(luo.memfd(pattern(SIZE)), token=1)
+
+    luo = yield KEXEC
+
+    session = luo.retrieve_session("vm")
+    ram = session.retrieve(1)
+    following = luo.create_session("vm")
+    for file in (ram, ram.dup(), session.retrieve(1)):
+        with refused(EBUSY):
+            following.preserve(file, token=1)
+    ram.truncate(SIZE + PAGE)
+    session.finish()
+    following.preserve(ram, token=1)
+
+
+@pytest.mark.clause("file.again")
 @finish_or_close
 def test_retrieved_file_is_preserved_again_once_its_session_is_finished(
     luo: Luo, end: Callable[[Session], None]
@@ -129,13 +146,9 @@ def test_retrieved_file_is_preserved_again_once_its_session_is_finished(
 
     session = luo.retrieve_session("vm")
     ram = session.retrieve(1)
-    following = luo.create_session("vm")
-    with refused(EBUSY):
-        following.preserve(ram, token=1)
-    with refused(EBUSY):
-        following.preserve(ram.dup(), token=1)
     end(session)
     ram.write(b"changed", 1000)
+    following = luo.create_session("vm")
     following.preserve(ram, token=1)
     with refused(EPERM):
         ram.truncate(0)

@@ -16,7 +16,7 @@ BLOCK = 63  # files: a page, less a header of 16 bytes, in entries of 64 (kernel
 OLD_LIMIT = 128  # files: two pages in entries of 64 (LUO_FILE_MAX in luo_file.c up to 7.1)
 
 
-@pytest.mark.clause("file.many", "file.preserve.refused")
+@pytest.mark.clause("file.many")
 @pytest.mark.parametrize("count", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1])
 def test_refusals_at_a_full_block_change_nothing(luo: Luo, count: int) -> Scenario:
     session = luo.create_session("vm")
