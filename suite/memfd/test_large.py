@@ -13,11 +13,17 @@ SEED = 7
 CHUNK = 511 * (PAGE // 16)
 
 
+def be_patient(luo: Luo) -> None:
+    """Every call may take long: an emulator zeroes or compares 4 GiB in 20 s and more."""
+    luo.actor.agent.deadline_seconds *= 20
+
+
 @pytest.mark.soak
 @pytest.mark.boot(memory=4096)
 @pytest.mark.clause("memfd.contents", "memfd.size")
 @pytest.mark.parametrize("count", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
 def test_file_whose_list_of_pages_fills_a_chunk_survives(luo: Luo, count: int) -> Scenario:
+    be_patient(luo)
     session = luo.create_session("vm")
     ram = luo.memfd(size=count * PAGE)
     ram.fill(count * PAGE, SEED)
@@ -25,6 +31,7 @@ def test_file_whose_list_of_pages_fills_a_chunk_survives(luo: Luo, count: int) -
 
     luo = yield KEXEC
 
+    be_patient(luo)
     session = luo.retrieve_session("vm")
     ram = session.retrieve(1)
     assert ram.size == count * PAGE
@@ -38,6 +45,7 @@ def test_file_whose_list_of_pages_fills_a_chunk_survives(luo: Luo, count: int) -
 @pytest.mark.clause("memfd.contents", "memfd.size", "memfd.holes")
 def test_file_beyond_4_gib_survives(luo: Luo) -> Scenario:
     size = (4 << 30) + PAGE + 5
+    be_patient(luo)
     session = luo.create_session("vm")
     ram = luo.memfd(b"the beginning", size=size)
     ram.write(b"the end", size - 7)
@@ -45,6 +53,7 @@ def test_file_beyond_4_gib_survives(luo: Luo) -> Scenario:
 
     luo = yield KEXEC
 
+    be_patient(luo)
     ram = luo.retrieve_session("vm").retrieve(1)
     assert ram.size == size
     assert ram.read(PAGE, 0) == b"the beginning".ljust(PAGE, b"\0")

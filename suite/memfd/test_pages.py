@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.agent.pattern import pattern
 from fixtures.luo import PAGE, Luo, refused
-from fixtures.pages import advise, page_out, pages, pfns, resident, swap
+from fixtures.pages import advise, drain_batches, page_out, pages, pfns, resident, swap
 from fixtures.scenario import KEXEC
 from kernel import uapi
 from suite.memfd.scratch import memfd_in_scratch, scratch_frames
@@ -198,6 +198,7 @@ def test_retrieved_page_can_be_moved(luo: Luo) -> Scenario:
 
     ram = luo.retrieve_session("vm").retrieve(1)
     before = pfns(ram, SIZE)
+    drain_batches(luo.actor)
     # The page frame goes out of use, one for each run of this test; what is in it moves.
     advise(ram, PAGE, uapi.MADV_SOFT_OFFLINE)
     after = pfns(ram, SIZE)
