@@ -244,8 +244,8 @@ def test_shrinking_leaves_what_matters() -> None:
             for step, world in script.played()
         )
 
-    def find(candidates: Sequence[Script]) -> Script | None:
-        return next(filter(shows_it, candidates), None)
+    def find(candidates: Sequence[Script]) -> list[int]:
+        return [at for at, candidate in enumerate(candidates) if shows_it(candidate)]
 
     first = next(script for script in scripts(1, 300, EVERYTHING) if shows_it(script))
     least = model.shrink(first, find, 60)
@@ -257,9 +257,9 @@ def test_shrinking_leaves_what_matters() -> None:
 def test_shrinking_ends_after_its_rounds() -> None:
     rounds = []
 
-    def find(candidates: Sequence[Script]) -> Script:
+    def find(candidates: Sequence[Script]) -> list[int]:
         rounds.append(candidates)
-        return candidates[-1]
+        return [len(candidates) - 1]
 
     model.shrink(scripts(1, 20, EVERYTHING)[-1], find, 3)
     assert len(rounds) == 3

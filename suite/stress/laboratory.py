@@ -21,8 +21,8 @@ from fixtures.scenario import KEXEC, Kexec
 from suite.stress.lives import NAMES
 
 # What shrinking may cost. Kernels that die of a handover use up the handovers, others never.
-ROUNDS = 60
-HANDOVERS = 60
+ROUNDS = 30
+HANDOVERS = 40
 
 # How many smaller scripts are tried at once: so many take about as long as the handover that they share.
 SIDE_BY_SIDE = 24
@@ -124,12 +124,12 @@ class Laboratory:
 
     def shrink(self, failure: Failure) -> Failure:
         """The smallest script like it that was found, and what goes wrong there."""
-        smallest = failure
+        why = {failure.script.tidy(): failure.why}
         limit = self.handovers + HANDOVERS
         size = SIDE_BY_SIDE
 
-        def find(candidates: Sequence[Script]) -> Script | None:
-            nonlocal smallest, size
+        def find(candidates: Sequence[Script]) -> list[int]:
+            nonlocal size
             at = 0
             while at < len(candidates) and self.handovers < limit:
                 group = candidates[at : at + size]
@@ -137,14 +137,16 @@ class Laboratory:
                 if dead is not None and size > 1 and not failures:
                     size = 1  # from now on one by one: together nobody would know whose doing it was
                     continue
-                if failures or dead is not None:
-                    smallest = failures[0] if failures else Failure(group[0], str(dead))
-                    return smallest.script
+                if dead is not None and not failures:
+                    failures = [Failure(group[0], dead)]
+                if failures:
+                    why.update((failure.script, failure.why) for failure in failures)
+                    return [at + group.index(failure.script) for failure in failures]
                 at += len(group)
-            return None
+            return []
 
-        shrink(failure.script, find, ROUNDS)
-        return smallest
+        least = shrink(failure.script, find, ROUNDS)
+        return Failure(least, why[least])
 
     def _together(self, scripts: Sequence[Script]) -> tuple[list[Failure], str | None]:
         """Run them side by side. Those that failed, in order, and how the machine died in a handover."""
