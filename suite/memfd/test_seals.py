@@ -253,7 +253,7 @@ def test_memory_is_not_sealed_against_writing_while_preserved_and_is_after(luo: 
     assert ram.read(6, 0) == b"MEMory"
 
 
-@pytest.mark.clause("memfd.seals", "memfd.write-after-preserve")
+@pytest.mark.clause("memfd.seals")
 def test_mapping_from_before_future_write_writes_until_the_handover(luo: Luo) -> Scenario:
     session = luo.create_session("vm")
     ram = luo.memfd(size=SIZE)
