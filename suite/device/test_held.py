@@ -46,7 +46,7 @@ def test_session_has_the_name_that_was_read(luo: Luo) -> None:
             luo.create_session(name)
 
 
-@pytest.mark.clause("ioctl.read-once")
+@pytest.mark.clause("session.name.unterminated")
 def test_name_that_loses_its_end_during_the_call_is_refused(luo: Luo) -> None:
     held = held_in_the_struct(create(luo))
     held.memory.fill(b"\xff" * 4 + b"n" * 64)
@@ -73,7 +73,7 @@ def test_file_is_preserved_under_the_token_that_was_read(luo: Luo) -> None:
     assert sorted(sizes) == [(False, False), (True, True)]
 
 
-@pytest.mark.clause("ioctl.read-once", "ioctl.reserved")
+@pytest.mark.clause("ioctl.reserved")
 def test_reserved_field_that_is_set_during_the_call_counts(luo: Luo) -> Scenario:
     send(luo)
 
@@ -120,8 +120,8 @@ def test_session_whose_descriptor_is_under_way_is_not_handed_out_again(luo: Luo)
     call.done(held.answer)
 
 
-# Whether another call on the same session waits for the answer of the first is the kernel's own affair, and until
-# 7.1 it does. So a thread makes it, and the answer is let go meanwhile.
+# Whether another call on the same session waits for the answer of the first is the kernel's own affair; until
+# 7.1 it does. So a thread makes it, and the answer of the first is let go meanwhile.
 @pytest.mark.clause("file.retrieve.again")
 def test_file_whose_descriptor_is_under_way_is_retrieved_by_others_too(luo: Luo) -> Scenario:
     send(luo)
