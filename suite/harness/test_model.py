@@ -248,7 +248,7 @@ def test_shrinking_leaves_what_matters() -> None:
         return [at for at, candidate in enumerate(candidates) if shows_it(candidate)]
 
     first = next(script for script in scripts(1, 300, EVERYTHING) if shows_it(script))
-    least = model.shrink(first, find, 60)
+    least = model.shrink(first, find, shows_it, 60)
     assert [type(step) for step in least.steps] == [
         NewFile, Seal, Create, Preserve, Handover, RetrieveSession, Retrieve, Look
     ]  # fmt: skip
@@ -261,8 +261,13 @@ def test_shrinking_ends_after_its_rounds() -> None:
         rounds.append(candidates)
         return [len(candidates) - 1]
 
-    model.shrink(scripts(1, 20, EVERYTHING)[-1], find, 3)
+    model.shrink(scripts(1, 20, EVERYTHING)[-1], find, lambda script: True, 3)
     assert len(rounds) == 3
+
+
+def test_shrinking_trusts_only_what_fails_alone() -> None:
+    script = scripts(1, 20, EVERYTHING)[-1].tidy()
+    assert model.shrink(script, lambda some: list(range(len(some))), lambda script: False, 60) == script
 
 
 # The soak

@@ -22,7 +22,7 @@ from suite.stress.lives import NAMES
 
 # What shrinking may cost. Kernels that die of a handover use up the handovers, others never.
 ROUNDS = 30
-HANDOVERS = 40
+HANDOVERS = 60
 
 # How many smaller scripts are tried at once: so many take about as long as the handover that they share.
 SIDE_BY_SIDE = 24
@@ -123,8 +123,8 @@ class Laboratory:
         return found
 
     def shrink(self, failure: Failure) -> Failure:
-        """The smallest script like it that was found, and what goes wrong there."""
-        why = {failure.script.tidy(): failure.why}
+        """The smallest script like it that was found, and what goes wrong there, alone on a fresh machine."""
+        why: dict[Script, str] = {}
         limit = self.handovers + HANDOVERS
         size = SIDE_BY_SIDE
 
@@ -134,39 +134,53 @@ class Laboratory:
             while at < len(candidates) and self.handovers < limit:
                 group = candidates[at : at + size]
                 failures, dead = self._together(group)
-                if dead is not None and size > 1 and not failures:
-                    size = 1  # from now on one by one: together nobody would know whose doing it was
-                    continue
-                if dead is not None and not failures:
-                    failures = [Failure(group[0], dead)]
                 if failures:
-                    why.update((failure.script, failure.why) for failure in failures)
                     return [at + group.index(failure.script) for failure in failures]
-                at += len(group)
+                if dead is None:
+                    at += len(group)
+                elif size == 1:
+                    return [at]
+                else:
+                    size = 1  # from now on one by one: together nobody would know whose doing it was
             return []
 
-        least = shrink(failure.script, find, ROUNDS)
+        def alone(script: Script) -> bool:
+            self._runner.discard()
+            failures, dead = self._together([script])
+            said = failures[0].why if failures else dead
+            if said is not None:
+                why[script] = said
+            return said is not None
+
+        if not alone(failure.script.tidy()):
+            return Failure(failure.script, f"{failure.why} (not alone, only beside others)")
+        least = shrink(failure.script, find, alone, ROUNDS)
         return Failure(least, why[least])
 
     def _together(self, scripts: Sequence[Script]) -> tuple[list[Failure], str | None]:
-        """Run them side by side. Those that failed, in order, and how the machine died in a handover."""
+        """Run them side by side up to the first part in which one fails.
+
+        Returns those that failed in it, first to last, or how the machine died in a handover.
+        """
         runner = self._runner
         if not runner.usable:
             runner.fresh()
-        plays = [Play(script, next(self._numbers)) for script in scripts]
-        waiting = plays
+        waiting = [Play(script, next(self._numbers)) for script in scripts]
+        failures: list[Failure] = []
         ballast = _Ballast(runner)
         for part in itertools.count():
             sessions = 0
             for play in waiting:
                 sessions = ballast.clear_of_a_full_block(sessions)
                 play.part(runner)
+                if play.why is not None:
+                    failures.append(Failure(play.script, play.why))
                 if not runner.usable:
                     break
                 if play.parked:
                     sessions += play.script.parked()[part]
             waiting = [play for play in waiting if play.parked]
-            if not runner.usable or not waiting:
+            if failures or not waiting:
                 break
             self.handovers += 1
             try:
@@ -175,16 +189,14 @@ class Laboratory:
                 runner.discard()
                 if isinstance(error, MachineDied) and not error.obituary.death.kernel_fault:
                     raise
-                return _failures(plays), str(error)
+                return [], str(error)
             ballast = _Ballast(runner)
         ballast.drop()
         for play in waiting:
             play.drop()
-        return _failures(plays), None
-
-
-def _failures(plays: Sequence[Play]) -> list[Failure]:
-    return [Failure(play.script, play.why) for play in plays if play.why is not None]
+        if failures:
+            runner.discard()  # nobody knows what they have left in the kernel
+        return failures, None
 
 
 class _Ballast:
