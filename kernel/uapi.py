@@ -203,7 +203,3 @@ CLONE_NEWPID = 0x20000000
 
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
-
-# include/uapi/linux/futex.h
-FUTEX_WAIT = 0
-FUTEX_WAKE = 1

@@ -15,7 +15,6 @@ from kernel import uapi
 HEADERS = (
     "liveupdate.h", "memfd.h", "fcntl.h", "falloc.h", "reboot.h", "kexec.h", "mman.h", "stat.h",
     "kernel-page-flags.h", "fs.h", "sched.h", "prctl.h",
-    "futex.h",
 )
 # fmt: on
 

@@ -10,6 +10,8 @@ from fixtures.agent.program import Arg, Program, Ref
 from kernel import uapi
 
 INITRD = "/sys/firmware/initrd"
+# include/uapi/linux/futex.h, which cannot be compiled outside of the kernel
+FUTEX_WAIT, FUTEX_WAKE = 0, 1
 KEXEC_COMMAND = uapi.LINUX_REBOOT_CMD_KEXEC
 
 
@@ -50,11 +52,11 @@ def reboot_from_child_pid_namespace(actor: Actor) -> int:
     answer = add_reboot(program, child + KEXEC_COMMAND, check=False)
     program.store(child + result, answer)
     program.store(child + done, 1, size=4)
-    program.syscall("futex", done, uapi.FUTEX_WAKE, 1, 0, check=False)
+    program.syscall("futex", done, FUTEX_WAKE, 1, 0, check=False)
     # The child stays for ever. The parent's address is not aligned, or holds another number.
     program.store(child + never, child, size=4)
-    program.syscall("futex", child + never, uapi.FUTEX_WAIT, 0, 0, check=False)
-    program.syscall("futex", done, uapi.FUTEX_WAIT, 0, 0, check=False)
+    program.syscall("futex", child + never, FUTEX_WAIT, 0, 0, check=False)
+    program.syscall("futex", done, FUTEX_WAIT, 0, 0, check=False)
     told = program.peek(result, 8)
     value = int.from_bytes(actor.run(program).bytes(told), "little", signed=True)
     actor.kill()
