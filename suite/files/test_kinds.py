@@ -142,7 +142,7 @@ def status(file: Descriptor) -> tuple[int, str]:
     return file.flags, file.link
 
 
-@pytest.mark.clause("file.unsupported", "file.preserve.refused")
+@pytest.mark.clause("file.unsupported")
 @pytest.mark.parametrize("kind", UNSUPPORTED)
 def test_file_of_a_kind_that_nobody_preserves_is_refused(luo: Luo, kind: str) -> None:
     session = luo.create_session("vm")
