@@ -45,7 +45,6 @@ DEBUGFS = "/sys/kernel/debug/kho"
 
 
 NUMBER = "luo: Retrieved live update data, liveupdate number: "
-COUNT = "KHO: exec from: "
 
 
 def there(luo: Luo, path: str) -> bool:
@@ -141,8 +140,17 @@ def test_kho_boot_keeps_the_scratch_areas_of_the_kernel_before(luo: Luo) -> Scen
     luo = yield from go(luo, WITHOUT_LUO)
     assert areas(luo.actor) == first
 
+
+@ABSENT
+@pytest.mark.clause("boot.kho.alone")
+def test_kernel_without_live_update_hands_over_too(luo: Luo, machine: Machine) -> Scenario:
+    luo = yield from go(luo, WITHOUT_LUO)
+    first = areas(luo.actor)
+
     luo = yield from go(luo, THIRD)
     assert areas(luo.actor) == first
+    assert len(said(machine, "KHO: exec from: ")) == 1
+    assert said(machine, "KHO: disabling", "KHO: setup:", "KHO: failed") == []
 
 
 @ABSENT

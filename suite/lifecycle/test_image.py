@@ -21,8 +21,8 @@ from suite.scenario import Scenario
 
 SIZE = 5_001
 LOADED = Kexec(loaded=True)
-# Scratch areas large enough for a kernel to boot in, and none for the crash kernel's region.
-CRASH_SIZE = 96 << 20
+# Scratch areas large enough for a kernel to boot in, and too small for the crash kernel even all together.
+CRASH_SIZE = 192 << 20
 CRASH = pytest.mark.boot(f"crashkernel={CRASH_SIZE} {scratch('32M,64M,64M')}")
 
 
