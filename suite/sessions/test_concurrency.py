@@ -22,7 +22,7 @@ RUNNERS = 4
 SLOW = 32 << 20  # bytes of holes that a preserve has to fill: a long time
 
 # Freed memory is poisoned, so that a session that is used after its end shows (6.19: luo_session_retrieve()).
-pytestmark = pytest.mark.boot("slab_debug=FZPU,kmalloc-*")
+pytestmark = pytest.mark.boot("slab_debug=FZPU")
 
 Make = Callable[[Actor], Actor]
 KINDS = pytest.mark.parametrize("make", [Actor.thread, Actor.fork], ids=["threads", "processes"])
