@@ -24,7 +24,7 @@ from suite.lifecycle.reboot import add_reboot
 from suite.scenario import Scenario
 
 RACERS = 3
-TURNS = 500  # some hundred more than a racer gets through
+TURNS = 1500  # ten times what a racer gets through
 WARM = 20  # turns before anybody calls reboot
 KEPT = 8  # one session of so many stays open; 6.19 to 7.1 cannot hold more than 819
 TOKENS = (1, 2)
