@@ -113,7 +113,7 @@ def test_divided_folio_keeps_what_is_left(luo: Luo) -> Scenario:
     assert ram.read(10 * PAGE, HUGE - 9 * PAGE - 1) == bytes(9 * PAGE + 1)
 
 
-@pytest.mark.clause("memory.mapped-huge")
+@pytest.mark.clause("memory.order")
 def test_retrieved_huge_folio_is_mapped_as_one(luo: Luo) -> Scenario:
     session = luo.create_session("vm")
     session.preserve(huge_memfd(luo, HUGE), token=1)
