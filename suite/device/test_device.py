@@ -26,7 +26,7 @@ import pytest
 from fixtures.agent.client import Actor
 from fixtures.agent.program import Arg
 from fixtures.luo import DEVICE, PAGE, Descriptor, Device, Luo, refused
-from fixtures.scenario import KEXEC
+from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from suite.device.calls import CONTENT, HERE, NEXT, TOKEN, Maker, name_of_new, send
 from suite.scenario import Scenario
@@ -347,14 +347,15 @@ def test_retrieved_session_takes_nothing_but_ioctls(luo: Luo) -> Scenario:
     assert session.retrieve(TOKEN).read_all() == CONTENT
 
 
-@pytest.mark.alone  # nobody else could open the device
 @pytest.mark.clause("device.open-at-kexec")
 def test_device_may_be_open_at_the_handover(luo: Luo) -> Scenario:
     send(luo)
-    luo.close_device()
-    Device.open(luo.actor)
+    actor = luo.actor
 
-    luo = yield KEXEC
+    def open_at_last() -> None:
+        Device.open(actor)
+
+    luo = yield Kexec(before_jump=open_at_last)
 
     assert luo.retrieve_session("vm").retrieve(TOKEN).read_all() == CONTENT
 

@@ -212,12 +212,14 @@ def run_race(luo: Luo, delays: list[int]) -> Scenario:
     assert [outcome for outcome in outcomes if outcome is not None] == []
 
 
+@pytest.mark.alone
 @pytest.mark.clause("handover.atomic", "handover.blocks", "handover.reboot.twice")
 def test_sessions_cross_whole_while_others_make_and_close_them(luo: Luo, rng: random.Random) -> Scenario:
     yield from run_race(luo, delays=[rng.randrange(2000)])
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 @pytest.mark.clause("handover.atomic", "handover.blocks", "handover.reboot.twice")
 @pytest.mark.parametrize("repetition", range(50))
 def test_sessions_cross_whole_again_and_again(luo: Luo, rng: random.Random, repetition: int) -> Scenario:

@@ -12,6 +12,7 @@ from fixtures.agent.program import Buffer, Program, Ref, Results
 from fixtures.luo import Device, Luo, Memfd, refused, session_argument
 from fixtures.scenario import KEXEC
 from kernel import uapi
+from suite.boot.unusual import UNUSUAL
 from suite.scenario import Scenario
 from suite.sessions.crowd import create_labelled, outcomes, own
 
@@ -21,8 +22,7 @@ FD = uapi.offset(uapi.liveupdate_ioctl_create_session, "fd")
 RUNNERS = 4
 SLOW = 32 << 20  # bytes of holes that a preserve has to fill: a long time
 
-# Freed memory is poisoned, so that a session that is used after its end shows (6.19: luo_session_retrieve()).
-pytestmark = pytest.mark.boot("slab_debug=FZPU")
+pytestmark = UNUSUAL
 
 Make = Callable[[Actor], Actor]
 KINDS = pytest.mark.parametrize("make", [Actor.thread, Actor.fork], ids=["threads", "processes"])

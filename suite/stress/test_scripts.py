@@ -14,7 +14,7 @@ from suite.stress.laboratory import Laboratory
 from suite.stress.lives import scripts
 
 # What the default run's time allows.
-SCRIPTS = 60
+SCRIPTS = 40
 
 
 def promised(runner: Runner) -> list[str]:
