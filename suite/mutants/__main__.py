@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         everything = mutants.load()
-        spec = mutants.spec(options.series, everything)
-        release = obtain(spec).release
+        kernel = obtain(mutants.spec(options.series, everything))
+        release = kernel.release
     except (LuoCtsError, ValueError) as error:
         print(error, file=sys.stderr)
         return 3
@@ -98,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in everything
         if fnmatchcase(mutant.id, options.only) and mutant.releases.holds(release)
     ]
+    # As an image: no run looks through the tree again, and nobody who changes it meanwhile changes the kernel.
+    spec = f"image:{kernel.image},config={kernel.config}"
     outcomes = []
     with ThreadPoolExecutor(options.jobs) as pool:
         for outcome in pool.map(lambda mutant: judge(spec, mutant), chosen):
