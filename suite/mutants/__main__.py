@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in everything
         if fnmatchcase(mutant.id, options.only) and mutant.releases.holds(release)
     ]
-    # As an image: no run looks through the tree again, and nobody who changes it meanwhile changes the kernel.
+    # As an image: no run looks through the tree again, and whoever changes it meanwhile changes no kernel.
     spec = f"image:{kernel.image},config={kernel.config}"
     outcomes = []
     with ThreadPoolExecutor(options.jobs) as pool:
