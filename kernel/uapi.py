@@ -178,6 +178,11 @@ MADV_COLLAPSE = 25
 MADV_HWPOISON = 100
 MADV_SOFT_OFFLINE = 101
 
+# include/uapi/linux/resource.h and linux/capability.h
+RLIMIT_NOFILE = 7
+CAP_SYS_ADMIN = 21
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
 # include/uapi/linux/stat.h
 STATX_BASIC_STATS = 0x000007FF
 

@@ -13,10 +13,6 @@ from kernel import uapi
 
 _MOST = 64  # bytes of a file's content
 
-_CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
-_CAP_SYS_ADMIN = 21
-_RLIMIT_NOFILE = 7
-
 
 def content(token: int) -> bytes:
     """What the file of a token holds, other for every token."""
@@ -111,20 +107,20 @@ class Attempts:
         """The process may not open another descriptor."""
         before = self._program.buffer(16)
         none = self._program.buffer(16)
-        self._program.syscall("prlimit64", 0, _RLIMIT_NOFILE, 0, before)
+        self._program.syscall("prlimit64", 0, uapi.RLIMIT_NOFILE, 0, before)
         self._program.store(none + 8, before.u64(8))  # the hard limit stays
-        self._program.syscall("prlimit64", 0, _RLIMIT_NOFILE, none, 0)
+        self._program.syscall("prlimit64", 0, uapi.RLIMIT_NOFILE, none, 0)
         yield
-        self._program.syscall("prlimit64", 0, _RLIMIT_NOFILE, before, 0)
+        self._program.syscall("prlimit64", 0, uapi.RLIMIT_NOFILE, before, 0)
         self._run()
 
     @contextmanager
     def without_files(self) -> Iterator[None]:
         """The system has no open file left for a process that is not its administrator's: fs.file-max."""
-        head = struct.pack("<Ii", _CAPABILITY_VERSION_3, 0)
+        head = struct.pack("<Ii", uapi._LINUX_CAPABILITY_VERSION_3, 0)
         capabilities = bytearray(24)  # two times: effective, permitted, inheritable
         self.actor.syscall("capget", head, capabilities)
-        effective = int.from_bytes(capabilities[:4], "little") & ~(1 << _CAP_SYS_ADMIN)
+        effective = int.from_bytes(capabilities[:4], "little") & ~(1 << uapi.CAP_SYS_ADMIN)
         with self._sysctl("fs/file-max", "0"):
             self._program.syscall("capset", head, effective.to_bytes(4, "little") + bytes(capabilities[4:]))
             yield

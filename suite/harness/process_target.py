@@ -55,6 +55,7 @@ class ProcessInstance:
         self.channel, channel = socket.socketpair()
         self.end = on_end
         self._stopping = False
+        self._garbled = ""
         if not Path(target.log).exists():
             os.mkfifo(target.log)
         self._log = os.open(target.log, os.O_RDWR)
@@ -73,6 +74,10 @@ class ProcessInstance:
         """As if the kernel had printed it."""
         self._printer.sendall(text.encode())
 
+    def garble(self, words: str) -> None:
+        """Lose characters of ``words`` when they are logged next."""
+        self._garbled = words
+
     def diagnose(self) -> list[str]:
         return [f"process {self.process.pid}"]
 
@@ -89,7 +94,10 @@ class ProcessInstance:
     def _copy(self) -> None:
         with suppress(OSError):
             while data := os.read(self._log, 1 << 16):
-                self.print("".join(f"[    1.000000] {line}\n" for line in data.decode().splitlines()))
+                text = "".join(f"[    1.000000] {line}\n" for line in data.decode().splitlines())
+                if self._garbled and self._garbled in text:
+                    text, self._garbled = text.replace(self._garbled, self._garbled[::2]), ""
+                self.print(text)
         os.close(self._log)
 
     def _reap(self) -> None:

@@ -146,8 +146,16 @@ def test_ways_that_part_later_are_gone_alone() -> None:
     assert verdicts(scripts) == dict.fromkeys("abc", "passed")
 
 
+def test_whoever_loaded_a_kernel_shares_it_with_nobody() -> None:
+    loaded = Kexec(loaded=True)
+    stage = PaperStage()
+    scripts = [Script("a", (loaded,)), Script("b", (loaded, KEXEC)), Script("c", (loaded,))]
+    assert verdicts(scripts, stage) == dict.fromkeys("abc", "passed")
+    assert stage.rewound == ["b", "c", "c"]
+
+
 maybe = st.none() | st.integers(0, 3)
-wishes = st.lists(st.sampled_from([KEXEC, OTHER]), max_size=3).map(tuple)
+wishes = st.lists(st.sampled_from([KEXEC, OTHER, Kexec(loaded=True)]), max_size=3).map(tuple)
 behaviours = st.lists(st.tuples(wishes, maybe, maybe, maybe), min_size=1, max_size=6)
 
 

@@ -56,6 +56,27 @@ def test_panic_is_the_fault_of_the_test_that_ran(tmp_path: Path, where: str) -> 
     assert outcome.status == 1
 
 
+@pytest.mark.parametrize("where", ["first", "second"])
+def test_splat_that_the_console_lost_is_known_by_the_taint(tmp_path: Path, where: str) -> None:
+    # A warning's flag without the warning, as if not a line of it had come through.
+    outcome = run(tmp_path, batch(**{where: 'luo.actor.write_file("/proc/sys/kernel/tainted", b"512")'}))
+    assert outcome.verdicts == {"test_a": "pass", "test_b": "failure", "test_c": "pass"}
+    assert "did not show whole" in outcome.message("test_b")
+    assert outcome.status == 1
+
+
+def test_kernel_log_is_whole(tmp_path: Path) -> None:
+    code = """
+        def test_log(luo, machine):
+            machine.mark("quotes \\\\ and \\u20ac")
+            log = machine.kernel_log()
+            assert log[0].startswith("Linux version ")
+            assert "luo-cts: quotes \\\\ and \\u20ac" in log
+            assert len([line for line in log if line.startswith("Kernel command line: ")]) == 1
+    """
+    assert run(tmp_path, code).verdicts == {"test_log": "pass"}
+
+
 def test_warning_in_a_passing_test_fails_it_and_no_other(tmp_path: Path) -> None:
     outcome = run(tmp_path, batch(first='provoke(luo, "WARNING")'))
     assert outcome.verdicts == {"test_a": "pass", "test_b": "failure", "test_c": "pass"}

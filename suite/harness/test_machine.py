@@ -169,3 +169,9 @@ def test_splat_belongs_to_the_stretch_in_which_it_began(machine: Machine) -> Non
     end = machine.sync("end", start)
     assert len(machine.splats_between(start, end)) == 1
     assert machine.splats_between(0, start) == []
+
+
+def test_mark_that_the_console_garbled_is_written_again(machine: Machine) -> None:
+    instance(machine).garble("two")
+    line = machine.sync("two", 0)
+    assert machine.console.since(line)[0].text.endswith("luo-cts: two")

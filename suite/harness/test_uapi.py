@@ -14,7 +14,7 @@ from kernel import uapi
 # fmt: off
 HEADERS = (
     "liveupdate.h", "memfd.h", "fcntl.h", "falloc.h", "reboot.h", "kexec.h", "mman.h", "stat.h",
-    "kernel-page-flags.h", "fs.h", "sched.h", "prctl.h",
+    "kernel-page-flags.h", "fs.h", "sched.h", "prctl.h", "resource.h", "capability.h",
 )
 # fmt: on
 
@@ -49,7 +49,8 @@ def theirs(tree: Path, expressions: Iterable[str], directory: Path) -> dict[str,
         "\n".join(["#include <stddef.h>", "#include <stdio.h>", *includes, "int main(void) {", *prints, "}"])
     )
     binary = directory / "uapi"
-    subprocess.run(["cc", "-o", binary, source], check=True)
+    # __user says something to the kernel's own checker; installing the headers takes it out.
+    subprocess.run(["cc", "-D__user=", "-o", binary, source], check=True)
     output = subprocess.run([binary], check=True, capture_output=True, text=True).stdout
     return dict(zip(expressions, map(int, output.split()), strict=True))
 

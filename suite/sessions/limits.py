@@ -7,9 +7,8 @@ from contextlib import contextmanager
 
 from fixtures.agent.client import Actor
 from fixtures.luo import Descriptor, Luo
+from kernel import uapi
 
-_RLIMIT_NOFILE = 7  # include/uapi/asm-generic/resource.h
-_CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
 _FILE_MAX = "/proc/sys/fs/file-max"
 
 
@@ -17,13 +16,13 @@ _FILE_MAX = "/proc/sys/fs/file-max"
 def no_free_descriptor(actor: Actor) -> Iterator[None]:
     """Inside, the actor's calls that need a new descriptor get EMFILE."""
     old = bytearray(16)
-    actor.syscall("prlimit64", 0, _RLIMIT_NOFILE, 0, old)
+    actor.syscall("prlimit64", 0, uapi.RLIMIT_NOFILE, 0, old)
     hard = struct.unpack("<QQ", old)[1]
-    actor.syscall("prlimit64", 0, _RLIMIT_NOFILE, struct.pack("<QQ", 0, hard), 0)
+    actor.syscall("prlimit64", 0, uapi.RLIMIT_NOFILE, struct.pack("<QQ", 0, hard), 0)
     try:
         yield
     finally:
-        actor.syscall("prlimit64", 0, _RLIMIT_NOFILE, bytes(old), 0)
+        actor.syscall("prlimit64", 0, uapi.RLIMIT_NOFILE, bytes(old), 0)
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def no_free_file(luo: Luo) -> Iterator[Descriptor]:
     """
     device = luo.device
     child = luo.actor.fork()
-    child.syscall("capset", struct.pack("<Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
+    child.syscall("capset", struct.pack("<Ii", uapi._LINUX_CAPABILITY_VERSION_3, 0), bytes(24))
     limit = luo.actor.read_file(_FILE_MAX)
     luo.actor.write_file(_FILE_MAX, b"0")
     try:
