@@ -14,7 +14,7 @@ from suite.stress.laboratory import Laboratory
 from suite.stress.lives import scripts
 
 # What the default run's time allows.
-SCRIPTS = 40
+SCRIPTS = 60
 
 
 def promised(runner: Runner) -> list[str]:
