@@ -24,6 +24,7 @@ class Architecture:
     console: str  # the console device the emulator gives
     earlycon: str  # parameter that brings out lines before the console is up
     page_size: int
+    last_function: str  # of the old kernel, before it jumps into the one that kexec has loaded
     syscalls: Mapping[str, int]
     compat_ioctl: int | None  # number of ioctl for a 32-bit caller that a 64-bit program can play, if it can
 
@@ -72,6 +73,7 @@ X86_64 = Architecture(
     console="ttyS0",
     earlycon="earlyprintk=serial,ttyS0,115200",
     page_size=4096,
+    last_function="machine_kexec",
     syscalls=MappingProxyType(_X86_64_SYSCALLS),
     compat_ioctl=54,  # arch/x86/entry/syscalls/syscall_32.tbl, by int 0x80
 )

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fixtures.agent import build
-from fixtures.targets.base import End, Load
+from fixtures.targets.base import End, Hold, Load
+from kernel.abi.memory import Memory
 from kernel.errors import UsageError
 
 BANNER = "[    0.000000] Linux version 9.9.9 (process target)\n"
@@ -80,6 +81,12 @@ class ProcessInstance:
 
     def diagnose(self) -> list[str]:
         return [f"process {self.process.pid}"]
+
+    def memory(self) -> Memory:
+        raise UsageError("a process has no physical memory")
+
+    def hold_at(self, address: int) -> Hold:
+        raise UsageError("a process has no kernel of its own to hold")
 
     def stop(self) -> None:
         if self._stopping:

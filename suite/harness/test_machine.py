@@ -33,6 +33,7 @@ OOPS = """\
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     (tmp_path / "console").mkdir()
     machine = Machine("m0", ProcessTarget(tmp_path), Load(tmp_path, tmp_path, ""), tmp_path / "console", ())
+    machine.arrive()
     # The deadlines of a machine that boots in milliseconds, so that waiting for them is short.
     monkeypatch.setattr(Pace, "LEAST", 0.05)
     machine.pace = Pace(0.05)
@@ -144,15 +145,9 @@ def test_only_the_kernel_s_deaths_are_its_fault() -> None:
 
 
 def test_machine_that_does_not_come_up_is_an_error_of_its_own(tmp_path: Path) -> None:
+    machine = Machine("m0", ProcessTarget(tmp_path, mute=True), Load(tmp_path, tmp_path, ""), tmp_path, ())
     with pytest.raises(MachineDied, match="during its cold boot"):
-        Machine(
-            "m0",
-            ProcessTarget(tmp_path, mute=True),
-            Load(tmp_path, tmp_path, ""),
-            tmp_path,
-            (),
-            boot_seconds=0.5,
-        )
+        machine.arrive(boot_seconds=0.5)
 
 
 def test_marks_are_found_on_the_console(machine: Machine) -> None:
