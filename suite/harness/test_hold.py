@@ -27,7 +27,8 @@ LOOKS = """
         for generation in range(2):
             marked = WORDS[:-3] + b"%02d " % generation
 
-            def change(memory):
+            def change(held):
+                memory = held.memory
                 # The file's own pages are the only ones with a page's worth of it from the start.
                 firsts = [at for at in places(memory, WORDS[:20] if generation else WORDS) if at % 4096 == 0]
                 assert firsts
@@ -46,8 +47,8 @@ LOOKS = """
                 session.preserve(ram, token=1)
 
     def test_wrong(luo):
-        def look(memory):
-            assert memory.pages == 0, "more pages than none"
+        def look(held):
+            assert held.memory.pages == 0, "more pages than none"
 
         luo = yield Kexec(at_handover=look)
         raise AssertionError("not reached")
@@ -59,7 +60,7 @@ LOOKS = """
 
     @pytest.mark.alone
     def test_refused(luo):
-        luo = yield Kexec(loaded=True, at_handover=lambda memory: None)
+        luo = yield Kexec(loaded=True, at_handover=lambda held: None)
 """
 
 DEATHS = """
@@ -73,11 +74,12 @@ DEATHS = """
             program.syscall("write", fd, b"c", 1)
             dying.start(program)
 
-        luo = yield Kexec(before_jump=crash, at_handover=lambda memory: None)
+        luo = yield Kexec(before_jump=crash, at_handover=lambda held: None)
 
     @pytest.mark.alone
     def test_dies_in_the_next(luo):
-        def spoil(memory):
+        def spoil(held):
+            memory = held.memory
             for stretch in memory.populated():
                 for at in range(stretch.start, stretch.stop, 4096):
                     memory.write(at, b"\\xcc" * min(4096, stretch.stop - at))
