@@ -20,10 +20,8 @@ from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
 
-import jsonschema
-import yaml
-
-from kernel import cache
+from kernel import cache, entries
+from kernel.entries import RELEASE, TEXT
 from kernel.errors import LuoCtsError
 from kernel.source import from_debian
 from kernel.spec import DebSpec
@@ -34,8 +32,6 @@ DIRECTORY = Path(__file__).parents[1] / "configs" / "mutants"
 # Where the choice is kept: built in whenever LUO is.
 _HOME = "kernel/liveupdate/luo_core.c"
 
-_TEXT = {"type": "string", "minLength": 1}
-_RELEASE = {"type": "string", "pattern": r"^\d+\.\d+(\.\d+)?$"}
 _SCHEMA = {
     "type": "array",
     "items": {
@@ -44,13 +40,13 @@ _SCHEMA = {
         "additionalProperties": False,
         "properties": {
             "id": {"type": "string", "pattern": r"^[a-z0-9]+([.-][a-z0-9]+)*$"},
-            "breaks": {"type": "array", "minItems": 1, "items": _TEXT},
+            "breaks": {"type": "array", "minItems": 1, "items": TEXT},
             "file": {"type": "string", "pattern": r"^[\w./-]+$"},
-            "after": _TEXT,
-            "old": _TEXT,
+            "after": TEXT,
+            "old": TEXT,
             "new": {"type": "string", "pattern": r"\bMUTANT\b"},
-            "since": _RELEASE,
-            "until": _RELEASE,
+            "since": RELEASE,
+            "until": RELEASE,
         },
     },
 }
@@ -71,23 +67,12 @@ class Mutant:
 
 def load(directory: Path = DIRECTORY) -> list[Mutant]:
     """All mutants of all files; raises ValueError for a broken file and for an id used twice."""
-    mutants: dict[str, Mutant] = {}
-    for path in sorted(directory.glob("*.yaml")):
-        try:
-            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-            jsonschema.validate(entries, _SCHEMA)
-        except (yaml.YAMLError, jsonschema.ValidationError) as error:
-            reason = str(error)
-            if isinstance(error, jsonschema.ValidationError):
-                reason = f"{error.json_path}: {error.message}"
-            raise ValueError(f"{path} is no list of mutants: {reason}") from error
-        for entry in entries:
-            if entry["id"] in mutants:
-                raise ValueError(f"{path}: there are two mutants {entry['id']}")
-            releases = Window(entry.pop("since", None), entry.pop("until", None))
-            breaks = tuple(entry.pop("breaks"))
-            mutants[entry["id"]] = Mutant(**entry, breaks=breaks, releases=releases)
-    return list(mutants.values())
+    mutants = []
+    for entry in entries.read(sorted(directory.glob("*.yaml")), _SCHEMA, "mutants"):
+        releases = Window(entry.pop("since", None), entry.pop("until", None))
+        breaks = tuple(entry.pop("breaks"))
+        mutants.append(Mutant(**entry, breaks=breaks, releases=releases))
+    return mutants
 
 
 def mutate(text: str, mutant: Mutant, number: int) -> str:

@@ -18,15 +18,12 @@ The YAML files beside this one hold a list of clauses each:
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jsonschema
-import yaml
-
+from kernel import entries
+from kernel.entries import RELEASE, TEXT
 from kernel.window import Window
 
 DIRECTORY = Path(__file__).parent
 
-_TEXT = {"type": "string", "minLength": 1}
-_RELEASE = {"type": "string", "pattern": r"^\d+\.\d+(\.\d+)?$"}
 _SCHEMA = {
     "type": "array",
     "minItems": 1,
@@ -38,12 +35,12 @@ _SCHEMA = {
             "id": {"type": "string", "pattern": r"^[a-z]+(\.[a-z]+(-[a-z]+)*)+$"},
             "promise": {"type": "string", "pattern": r"^[A-Z].*\.$"},
             "source": {"type": "string", "pattern": r"^[\w./-]+: ."},
-            "since": _RELEASE,
-            "until": _RELEASE,
-            "observed": _TEXT,
-            "relies": _TEXT,
-            "proof": _TEXT,
-            "untested": _TEXT,
+            "since": RELEASE,
+            "until": RELEASE,
+            "observed": TEXT,
+            "relies": TEXT,
+            "proof": TEXT,
+            "untested": TEXT,
         },
     },
 }
@@ -66,16 +63,7 @@ class Clause:
 def load(directory: Path = DIRECTORY) -> dict[str, Clause]:
     """All clauses by id; raises ValueError for a file that breaks the schema and for an id used twice."""
     clauses: dict[str, Clause] = {}
-    for path in sorted(directory.glob("*.yaml")):
-        try:
-            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-            jsonschema.validate(entries, _SCHEMA)
-        except (yaml.YAMLError, jsonschema.ValidationError) as error:
-            reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
-            raise ValueError(f"{path} is no list of clauses: {reason}") from error
-        for entry in entries:
-            if entry["id"] in clauses:
-                raise ValueError(f"{path}: there are two clauses {entry['id']}")
-            releases = Window(entry.pop("since"), entry.pop("until", None))
-            clauses[entry["id"]] = Clause(**entry, releases=releases)
+    for entry in entries.read(sorted(directory.glob("*.yaml")), _SCHEMA, "clauses"):
+        releases = Window(entry.pop("since"), entry.pop("until", None))
+        clauses[entry["id"]] = Clause(**entry, releases=releases)
     return clauses

@@ -189,7 +189,7 @@ def test_a_broken_list_of_bugs_is_refused(tmp_path: Path, change: dict[str, obje
 
 
 def test_a_bug_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="two bugs a-b"):
+    with pytest.raises(ValueError, match="two known bugs a-b"):
         load_one(tmp_path, ENTRY, ENTRY)
 
 

@@ -13,15 +13,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import jsonschema
-import yaml
-
+from kernel import entries
+from kernel.entries import RELEASE, TEXT
 from kernel.window import Window
 
 FILE = Path(__file__).parents[2] / "configs" / "known-bugs.yaml"
 
-_TEXT = {"type": "string", "minLength": 1}
-_RELEASE = {"type": "string", "pattern": r"^\d+\.\d+(\.\d+)?$"}
 _SCHEMA = {
     "type": "array",
     "minItems": 1,
@@ -34,12 +31,12 @@ _SCHEMA = {
             "id": {"type": "string", "pattern": r"^[a-z0-9]+(-[a-z0-9]+)*$"},
             "number": {"type": "integer", "minimum": 1},
             "bug": {"type": "string", "pattern": r"^[A-Z].*\.$"},
-            "source": _TEXT,
-            "since": _RELEASE,
-            "until": _RELEASE,
+            "source": TEXT,
+            "since": RELEASE,
+            "until": RELEASE,
             "candidates": {"const": True},
-            "caught-by": {"type": "array", "minItems": 1, "items": _TEXT},
-            "unseen": _TEXT,
+            "caught-by": {"type": "array", "minItems": 1, "items": TEXT},
+            "unseen": TEXT,
         },
     },
 }
@@ -65,17 +62,9 @@ class KnownBug:
 
 def load(path: Path = FILE) -> list[KnownBug]:
     """All of them; raises ValueError for a file that breaks the schema and for an id used twice."""
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        jsonschema.validate(entries, _SCHEMA)
-    except (yaml.YAMLError, jsonschema.ValidationError) as error:
-        reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
-        raise ValueError(f"{path} is no list of known bugs: {reason}") from error
-    bugs: dict[str, KnownBug] = {}
-    for entry in entries:
-        if entry["id"] in bugs:
-            raise ValueError(f"{path}: there are two bugs {entry['id']}")
+    bugs = []
+    for entry in entries.read([path], _SCHEMA, "known bugs"):
         releases = Window(entry.pop("since"), entry.pop("until", None))
         caught_by = tuple(entry.pop("caught-by", ()))
-        bugs[entry["id"]] = KnownBug(**entry, releases=releases, caught_by=caught_by)
-    return list(bugs.values())
+        bugs.append(KnownBug(**entry, releases=releases, caught_by=caught_by))
+    return bugs
