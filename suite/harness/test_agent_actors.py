@@ -136,6 +136,15 @@ def test_others_answer_while_one_blocks(agent: Agent) -> None:
     assert blocked.syscall("getpid") == blocked.pid
 
 
+def test_closing_ends_an_actor_that_is_still_in_a_call(agent: Agent) -> None:
+    blocked = agent.spawn()
+    reader, _ = make_pipe(blocked)
+    start_read(blocked, reader)
+    wait_until_blocked(blocked, agent.main)
+    blocked.close()
+    assert blocked.status == signal.SIGKILL
+
+
 def test_a_call_that_does_not_return_times_out_by_name(agent: Agent) -> None:
     actor = agent.spawn()
     reader, writer = make_pipe(actor)
