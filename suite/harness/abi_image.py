@@ -30,6 +30,7 @@ class Image:
     _next_low: int = LOW + 16 * PAGE
     _next_high: int = HIGH
     _turn: int = 0
+    _bitmaps: int = 0
 
     def put(self, address: int, data: bytes) -> int:
         store, start = (self.low, LOW) if address < HIGH else (self.high, HIGH)
@@ -87,7 +88,7 @@ class Image:
                 start = address // (block * size * 8) * (block * size * 8)
                 bit = (address - start) // block
                 maps.setdefault(start, bytearray(size))[bit // 8] |= 1 << bit % 8
-            elements = [(start, self.put(self._map_page(), bytes(one))) for start, one in maps.items()]
+            elements = [(start, self.put(self._bitmap(size), bytes(one))) for start, one in maps.items()]
             chunks.append((self._map_page(), order, elements))
         following = [chunk for chunk, _, _ in chunks[1:]] + [0]
         for (chunk, order, elements), after in zip(chunks, following, strict=True):
@@ -106,6 +107,13 @@ class Image:
         for chunk in reversed(chunks):
             after = self.folio(words(after, *chunk))
         return struct.pack("<QIHH", after, len(blocks) << order, 1, order)
+
+    def _bitmap(self, size: int) -> int:
+        """As the slab allocator does it: side by side where a page takes several."""
+        if size == PAGE or self._bitmaps % (PAGE // size) == 0:
+            self._map_page()
+        self._bitmaps += 1
+        return self.map_pages[-1] + (self._bitmaps - 1) * size % PAGE
 
     def _map_page(self) -> int:
         address = self.free()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fixtures.agent import build
-from fixtures.targets.base import End, Hold, Load
+from fixtures.targets.base import End, Hold, Load, Shape
 from kernel.abi.memory import Memory
 from kernel.errors import UsageError
 
@@ -38,7 +38,7 @@ class ProcessTarget:
     def log(self) -> str:
         return str(self.directory / "kmsg")
 
-    def with_memory(self, mebibytes: int) -> "ProcessTarget":
+    def shaped(self, shape: Shape) -> "ProcessTarget":
         raise UsageError("a process has the memory of its host")
 
     def properties(self) -> dict[str, str]:

@@ -380,6 +380,15 @@ def test_an_area_of_any_length_is_read(count: int) -> None:
     assert memory.word(area.place(len(data) - 8)) == count - 1
 
 
+def test_a_chain_of_empty_chunks_ends() -> None:
+    image = Image()
+    one, other = image.folio(), image.folio()
+    image.put(one, words(other))
+    image.put(other, words(one))
+    with pytest.raises(Broken, match="something else leads to"):
+        vmalloc.read(image.memory(), vmalloc.Descriptor(0, one, 1, 1, 0), Visited(), "test")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -149,6 +149,7 @@ def key(address: int, order: int = 0) -> int:
     [
         ([key(ROOT + 0x100000)], "block of order 0 at 0x110000 lies outside of RAM"),
         ([key(0, 51)], "order 51 at 0x0 lies outside of RAM"),
+        ([key(ROOT, 3)], "order 3 at 0x10000 lies outside of RAM"),  # six pages are there, not eight
         ([1], "bit 1: 0x1 is no key"),
         ([0], "bit 0: 0x0 is no key"),
         ([1 << 53], "is no key"),
@@ -170,7 +171,7 @@ def test_a_table_that_leads_astray_is_refused(entry: int) -> None:
 
 
 def test_a_tree_that_shares_nodes_ends_at_once() -> None:
-    """Every entry of every table leads to the same next table: followed, that would be 512 to the fifth leaves."""
+    """All entries of a table lead to one next table: followed, that would be 512 to the fifth leaves."""
     pages = [words(ROOT + (level + 1) * PAGE) * 512 for level in range(5)]
     memory = Blobs({ROOT: b"".join(pages) + bytes(PAGE)})
     with pytest.raises(Broken, match="something else leads to 0x15000 already"):

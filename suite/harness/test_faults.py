@@ -119,7 +119,7 @@ def test_early_panic_of_the_next_kernel_finds_its_culprit(tmp_path: Path) -> Non
     def spoil(machine):
         # As a foreign kernel would have left it: include/linux/kho/abi/luo.h, LUO_ABI_COMPATIBLE
         import mmap
-        with mmap.mmap(machine.instance.ram, 0) as ram:
+        with mmap.mmap(machine.instance.ram[0], 0) as ram:
             at = ram.find(b"luo-v5\\0\\0")
             while at >= 0:
                 if at % 4096 == 0:
@@ -145,7 +145,7 @@ def test_panic_of_the_old_kernel_on_its_way_out_finds_its_culprit(tmp_path: Path
         from kernel.kernel import obtain
         symbols = obtain("deb:newest").system_map.read_text().splitlines()
         address, = [int(line.split()[0], 16) for line in symbols if line.endswith(" T machine_shutdown")]
-        with mmap.mmap(machine.instance.ram, 0) as ram:
+        with mmap.mmap(machine.instance.ram[0], 0) as ram:
             at = address - 0xffffffff80000000
             ram[at:at + 2] = bytes.fromhex("0f0b")
     """

@@ -193,8 +193,8 @@ class TestQemu(TargetContract):
         instance, watch = start()
         assert isinstance(instance, QemuInstance)
         watch.says(b"Linux version")
-        assert os.fstat(instance.ram).st_size == setup.target.memory_mib << 20  # type: ignore[attr-defined]
-        with open(f"/proc/self/fd/{instance.ram}", "rb") as ram:  # noqa: PTH123
+        assert os.fstat(instance.ram[0]).st_size == setup.target.memory_mib << 20  # type: ignore[attr-defined]
+        with open(f"/proc/self/fd/{instance.ram[0]}", "rb") as ram:  # noqa: PTH123
             assert b"Linux version " + setup.kernel.release.encode() in ram.read()
 
     def test_no_emulator_outlives_the_process_that_started_it(self, setup: Setup, tmp_path: Path) -> None:
