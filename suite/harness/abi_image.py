@@ -30,7 +30,7 @@ class Image:
     _next_low: int = LOW + 16 * PAGE
     _next_high: int = HIGH
     _turn: int = 0
-    _bitmaps: int = 0
+    _slots: list[int] = field(default_factory=list)
 
     def put(self, address: int, data: bytes) -> int:
         store, start = (self.low, LOW) if address < HIGH else (self.high, HIGH)
@@ -110,10 +110,10 @@ class Image:
 
     def _bitmap(self, size: int) -> int:
         """As the slab allocator does it: side by side where a page takes several."""
-        if size == PAGE or self._bitmaps % (PAGE // size) == 0:
-            self._map_page()
-        self._bitmaps += 1
-        return self.map_pages[-1] + (self._bitmaps - 1) * size % PAGE
+        if not self._slots:
+            page = self._map_page()
+            self._slots += range(page, page + PAGE, size)
+        return self._slots.pop(0)
 
     def _map_page(self) -> int:
         address = self.free()

@@ -113,6 +113,56 @@ def test_a_name_twice_is_refused() -> None:
             parse(blob.replace(one, other))
 
 
+def by_hand(*tokens: int, reservations: bytes = bytes(16), strings: bytes = b"name\0") -> bytes:
+    """A tree of such a structure block, whose numbers are bare: no libfdt would write it."""
+    body = b"".join(token.to_bytes(4, "big") for token in tokens)
+    start = 40 + len(reservations)
+    size = start + len(body) + len(strings)
+    header = [fdt.MAGIC, size, start, start + len(body), 40, 17, 16, 0, len(strings), len(body)]
+    return b"".join(number.to_bytes(4, "big") for number in header) + reservations + body + strings
+
+
+BEGIN, END_NODE, PROPERTY, NOP, END = 1, 2, 3, 4, 9
+NO_NAME, X = 0, 0x78000000  # a node's name, in four bytes
+
+
+def test_a_tree_made_by_hand_is_read() -> None:
+    tokens = (BEGIN, NO_NAME, NOP, PROPERTY, 4, 0, 77, BEGIN, X, NOP, END_NODE, END_NODE, NOP, END)
+    assert content(parse(by_hand(*tokens)).root) == {"name": (77).to_bytes(4, "big"), "x": {}}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ((BEGIN, NO_NAME, BEGIN, X, END_NODE, PROPERTY, 0, 0, END_NODE, END), "token 0x3 is out of place"),
+        ((BEGIN, NO_NAME, PROPERTY, 17, 0, 0, END_NODE, END), "of 17 bytes reaches beyond"),
+        ((BEGIN, NO_NAME, PROPERTY, 0, 5, END_NODE, END), "name at 5 lies outside of the strings block"),
+        ((BEGIN, NO_NAME, END_NODE, BEGIN, NO_NAME, END_NODE, END), "token 0x1 is out of place"),
+        ((BEGIN, NO_NAME, BEGIN, NO_NAME, END_NODE, END_NODE, END), "a node has no name"),
+        ((BEGIN, X, END_NODE, END), "the root has a name"),
+        ((BEGIN, 0x78787878), "name does not end"),
+        ((PROPERTY, 0, 0, END), "token 0x3 is out of place"),
+        ((END_NODE, END), "token 0x2 is out of place"),
+        ((BEGIN, NO_NAME, END), "the tree ends before its root does"),
+        ((END,), "the tree ends before its root does"),
+        ((BEGIN, NO_NAME, END_NODE), "ends too early"),
+        ((), "ends too early"),
+        ((BEGIN, NO_NAME, 5, END_NODE, END), "token 0x5 is out of place"),
+    ],
+)
+def test_a_structure_that_makes_no_sense_is_refused(tokens: tuple[int, ...], said: str) -> None:
+    with pytest.raises(Broken, match=said):
+        parse(by_hand(*tokens))
+
+
+def test_reservations_have_to_end() -> None:
+    tree = (BEGIN, NO_NAME, END_NODE, END)
+    one = (1).to_bytes(8, "big") * 2
+    assert parse(by_hand(*tree, reservations=one + bytes(16))).root.name == ""
+    with pytest.raises(Broken, match="the memory reservations do not end"):
+        parse(by_hand(*tree, reservations=one, strings=b"s" * 40))
+
+
 def test_depth_has_an_end() -> None:
     deep: Content = {}
     for _ in range(40):

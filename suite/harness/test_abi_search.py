@@ -9,7 +9,7 @@ import pytest
 from kernel.abi import search, setup_data
 from kernel.abi.errors import Broken
 from kernel.abi.handover import Handover
-from kernel.abi.memory import Extent, Ram
+from kernel.abi.memory import Blobs, Extent, Ram
 from kernel.abi.search import Found, Handovers
 from suite.harness import abi_image, abi_libfdt
 from suite.harness.abi_image import LOW, PAGE, RELEASES, Image
@@ -108,6 +108,18 @@ def test_records_are_found_wherever_they_are() -> None:
     (found,) = search.find(image.memory()).found
     assert sorted(record.address for record in found.records) == sorted(addresses)
     assert not found.booted
+
+
+def test_memory_that_starts_in_the_middle_of_a_page_is_searched_too() -> None:
+    image = Image()
+    out = add(image, "7.2", 1)
+    record = abi_image.record(image, out)
+    memory = image.memory()
+    cut = LOW + 0x808  # a multiple of neither a page nor 16
+    pieces = {LOW: image.low[: cut - LOW], cut: image.low[cut - LOW :], abi_image.HIGH: image.high}
+    found = search.find(Blobs({start: bytes(piece) for start, piece in pieces.items()}))
+    assert found == search.find(memory)
+    assert [one.address for one in found.found[0].records] == [record]
 
 
 def test_what_only_looks_like_a_record_names_nothing() -> None:

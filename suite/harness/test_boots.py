@@ -10,6 +10,9 @@ from reports.model import Result, Run, Verdict
 from suite.harness.nested import Outcome, run
 
 COMMON = """
+    from fixtures.pages import pfns
+    from suite.kho.frames import memfd_of
+
     def words(luo):
         return luo.actor.read_file("/proc/cmdline").decode().split()
 
@@ -45,6 +48,22 @@ BOOTS = (
     @pytest.mark.boot("word=1", memory=400)
     def test_small(luo):
         assert "word=1" in words(luo) and 200 < memory(luo) < 400
+
+    @pytest.mark.boot(nodes=(256, 0, 256), below_4g=384)
+    def test_shaped(luo, machine):
+        assert luo.actor.read_file("/sys/devices/system/node/has_memory") == b"0,2\\n"
+        assert "100000000-107ffffff : System RAM" in luo.actor.read_file("/proc/iomem").decode()
+        seen = set()
+        for node in (0, 2):
+            ram = memfd_of(luo, node, 300 * PAGE, seed=node)
+            frames = pfns(ram, 300 * PAGE)
+            memory = machine.instance.memory()
+            told = b"".join(memory.read(frame * PAGE, PAGE) for frame in frames)
+            assert told == pattern(300 * PAGE, seed=node)
+            seen |= {frame * PAGE >> 28 for frame in frames}
+            memory.write(frames[-1] * PAGE, b"changed")
+            assert ram.read(7, 299 * PAGE) == b"changed"
+        assert seen == {0, 16}  # in units of 256 MiB
 
     @pytest.mark.boot(bare=True)
     def test_bare(luo):
@@ -116,14 +135,14 @@ def results(outcome: Outcome) -> dict[str, Result]:
 @pytest.mark.usefixtures("default_kernel")
 def test_each_boot_is_what_its_tests_ask_for(tmp_path: Path) -> None:
     outcome = run(tmp_path, BOOTS)
-    names = ["test_plain", "test_booted", "test_booted_scenario", "test_small", "test_bare"]
+    names = ["test_plain", "test_booted", "test_booted_scenario", "test_small", "test_shaped", "test_bare"]
     assert outcome.verdicts == dict.fromkeys(names, "pass")
     assert outcome.status == 0
     told = results(outcome)
     assert {name: result.verdict for name, result in told.items()} == dict.fromkeys(names, Verdict.PASS)
     assert (told["test_plain"].clauses, told["test_bare"].generations) == (("a.b",), (0, 1))
     assert told["test_booted"].machine == told["test_booted_scenario"].machine
-    assert len({result.machine for result in told.values()}) == 4
+    assert len({result.machine for result in told.values()}) == 5
 
 
 @pytest.mark.usefixtures("default_kernel")
@@ -165,8 +184,12 @@ def test_clauses_choose_their_tests(tmp_path: Path, patterns: list[str], chosen:
     assert outcome.status == (0 if chosen else 5)
 
 
-def test_a_boot_that_cannot_be_is_wrong_usage(tmp_path: Path) -> None:
-    outcome = run(tmp_path, "@pytest.mark.boot(memmory=1)\ndef test_one(luo): pass")
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [("memmory=1", "memmory"), ("memory=512, nodes=(256, 256)", "memory and nodes both say")],
+)
+def test_a_boot_that_cannot_be_is_wrong_usage(tmp_path: Path, arguments: str, complaint: str) -> None:
+    outcome = run(tmp_path, f"@pytest.mark.boot({arguments})\ndef test_one(luo): pass")
     assert outcome.status == 4
     assert "test_one" in outcome.output
-    assert "memmory" in outcome.output
+    assert complaint in outcome.output

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Scratch areas that do not fit, and kernels that have to do with one of them."""
+
+from collections.abc import Generator
+
+import pytest
+
+from fixtures.agent.pattern import pattern
+from fixtures.luo import DEVICE, PAGE, Luo
+from fixtures.machine import Machine
+from fixtures.pages import meminfo
+from fixtures.scenario import KEXEC, Kexec
+from kernel import uapi
+from suite.boot.log import said
+from suite.boot.scratch import areas, scratch
+from suite.kho.shape import MIB
+from suite.scenario import Scenario
+
+OFF = Kexec("kho=off liveupdate=off")
+TOO_BIG = {
+    "lowmem scratch buffer": scratch("64G,64M,64M"),
+    "global scratch buffer": scratch("64M,1T,64M"),
+    # The low and the global area are made by then, and for the third node the first one's too.
+    "nid 0 scratch buffer": scratch("16M,16M,1T"),
+    "nid 2 scratch buffer": scratch("16M,16M,200M"),
+}
+
+
+@pytest.mark.soak
+@pytest.mark.boot(bare=True, nodes=(640, 0, 128))
+@pytest.mark.clause("kho.scratch.given-back", "boot.scratch.too-big")
+def test_area_that_does_not_fit_is_named_and_the_others_are_given_back(
+    luo: Luo, machine: Machine
+) -> Scenario:
+    luo = yield OFF
+    without = meminfo(luo.actor)["MemTotal"]
+    for which, words in TOO_BIG.items():
+        luo = yield Kexec(f"kho=on liveupdate=on {words}")
+        assert said(machine, "KHO: Failed to reserve") == [
+            f"KHO: Failed to reserve {which}",
+            "KHO: Failed to reserve scratch area, disabling kexec handover",
+        ]
+        assert luo.actor.raw("faccessat", uapi.AT_FDCWD, DEVICE, 0) < 0
+        # Kernels differ a little from boot to boot.
+        assert abs(meminfo(luo.actor)["MemTotal"] - without) < 4 * MIB // PAGE
+
+
+def cross_twice(luo: Luo) -> Generator[Kexec, Luo, None]:
+    first = areas(luo.actor)
+    luo.create_session("vm").preserve(luo.memfd(pattern(3 * PAGE)), token=1)
+    for _ in range(2):
+        luo = yield KEXEC
+
+        assert areas(luo.actor) == first
+        session = luo.retrieve_session("vm")
+        ram = session.retrieve(1)
+        assert ram.read_all() == pattern(3 * PAGE)
+        session.finish()
+        luo.create_session("vm").preserve(ram, token=1)
+
+
+@pytest.mark.soak
+@pytest.mark.boot(scratch("128M,0,0"), memory=512)
+@pytest.mark.clause("kho.scratch.one-area")
+def test_low_area_alone_is_enough(luo: Luo) -> Scenario:
+    yield from cross_twice(luo)
+
+
+@pytest.mark.soak
+@pytest.mark.boot(scratch("0,128M,0"), memory=512)
+@pytest.mark.clause("kho.scratch.one-area")
+def test_global_area_alone_is_enough(luo: Luo) -> Scenario:
+    yield from cross_twice(luo)
+
+
+@pytest.mark.soak
+@pytest.mark.boot(scratch("0,0,128M"), memory=512)
+@pytest.mark.clause("kho.scratch.one-area")
+def test_area_of_the_node_alone_is_enough(luo: Luo) -> Scenario:
+    yield from cross_twice(luo)
