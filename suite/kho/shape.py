@@ -7,7 +7,7 @@ reserve_mem= sets aside.
 
 import pytest
 
-from suite.boot.scratch import NAMES, scratch
+from suite.boot.scratch import scratch
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -38,9 +38,7 @@ def reserve(*values: str) -> str:
 
 _FIRST, *_OTHERS = (f"{size}:{alignment}:{name}" for name, (size, alignment) in AREAS.items())
 _TWICE, _ONE_TOO_MANY = "1M:4096:one", "64K:4096:nine"
-BARE = ("kho", "liveupdate", *NAMES)  # without a value, which each of them needs
 _WORDS = (
-    *BARE,
     scratch(f"{LOW},{GLOBAL},{NODE}"),
     f"memmap={len(HOLE)}${HOLE.start:#x}",
     reserve(*WRONG, _FIRST, _TWICE, *_OTHERS, _ONE_TOO_MANY),

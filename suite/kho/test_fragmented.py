@@ -55,10 +55,8 @@ def test_every_other_page_crosses_twice(luo: Luo) -> Scenario:
     yield from cross_twice(luo, 8 << 20)
 
 
-# A small machine: the time that the next kernel takes over its memory map goes with the square of the number
-# of blocks in it (memblock_reserved_mark_noinit(), called for each): an emulator needs 12 s for 34,000.
 @pytest.mark.soak
-@pytest.mark.boot(memory=256)
+@pytest.mark.boot(memory=512)
 @pytest.mark.clause("kho.fragmented", "handover.chain")
 def test_half_of_memory_in_every_other_page_crosses_twice(luo: Luo) -> Scenario:
     free = meminfo(luo.actor)["MemFree"] * PAGE

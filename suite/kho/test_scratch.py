@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Scratch areas that do not fit, kernels that have to do with one of them, and parameters without a value."""
+"""Scratch areas that do not fit, and kernels that have to do with one of them."""
 
 from collections.abc import Generator
 
@@ -12,8 +12,8 @@ from fixtures.pages import meminfo
 from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from suite.boot.log import said
-from suite.boot.scratch import NAMES, areas, scratch
-from suite.kho.shape import BARE, LOW, MIB, UNUSUAL
+from suite.boot.scratch import areas, scratch
+from suite.kho.shape import MIB
 from suite.scenario import Scenario
 
 OFF = Kexec("kho=off liveupdate=off")
@@ -43,16 +43,6 @@ def test_area_that_does_not_fit_is_named_and_the_others_are_given_back(
         assert luo.actor.raw("faccessat", uapi.AT_FDCWD, DEVICE, 0) < 0
         # Kernels differ a little from boot to boot.
         assert abs(meminfo(luo.actor)["MemTotal"] - without) < 4 * MIB // PAGE
-
-
-@UNUSUAL
-@pytest.mark.clause("boot.malformed")
-def test_word_without_its_value_is_named_and_changes_nothing(luo: Luo, machine: Machine) -> None:
-    refused_words = [line.split("'")[1] for line in said(machine, "Malformed early option")]
-    # Of the names of the parameter for scratch memory a kernel knows one.
-    assert sorted(refused_words) in [sorted({*BARE} - {name}) for name in NAMES]
-    assert luo.actor.raw("faccessat", uapi.AT_FDCWD, DEVICE, 0) == 0
-    assert areas(luo.actor)[0][1] == LOW
 
 
 def cross_twice(luo: Luo) -> Generator[Kexec, Luo, None]:
