@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.luo import DEVICE, Luo, refused
 from fixtures.machine import Machine
+from fixtures.pages import total_memory
 from fixtures.scenario import Kexec
 from kernel import uapi
 from suite.boot.log import said
@@ -177,11 +178,11 @@ def test_memory_that_nobody_took_back_is_free_one_handover_later(luo: Luo) -> Sc
     luo.create_session("vm").preserve(ram, token=1)
 
     luo = yield from go(luo, WITHOUT_LUO)
-    held = total_memory(luo)
+    held = total_memory(luo.actor)
 
     luo = yield from go(luo, THIRD)
     # Two scenarios have as much of it, and kernels differ a little from boot to boot.
-    assert total_memory(luo) - held > 3 * SIZE // 2
+    assert total_memory(luo.actor) - held > 3 * SIZE // 2
 
 
 @ABSENT
@@ -192,8 +193,3 @@ def test_live_updates_are_counted_anew_after_a_kernel_without(luo: Luo, machine:
         luo = yield from go(luo, generation)
         told[generation] = said(machine, NUMBER)
     assert told[THIRD] == told[LAST] == []
-
-
-def total_memory(luo: Luo) -> int:
-    """Bytes that the kernel manages."""
-    return int(luo.actor.read_file("/proc/meminfo").split()[1]) << 10

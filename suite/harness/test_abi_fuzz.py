@@ -34,6 +34,12 @@ def sample(release: str) -> tuple[bytes, bytes, int, tuple[int, ...]]:
     return bytes(image.low), bytes(image.high), of, tuple(pages)
 
 
+def copy(release: str) -> tuple[Blobs, int, tuple[int, ...]]:
+    """The same in memory that may be written to."""
+    low, high, of, pages = sample(release)
+    return Blobs({LOW: low, HIGH: high}), of, pages
+
+
 def read_everything(memory: Blobs, of: int) -> None:
     started = time.perf_counter()
     with suppress(Broken):
@@ -52,8 +58,7 @@ def read_everything(memory: Blobs, of: int) -> None:
 @given(data=st.data())
 def test_a_handover_with_words_changed(release: str, data: st.DataObject) -> None:
     """Words, since nearly everything is one; most become addresses of other parts, to be followed."""
-    low, high, of, pages = sample(release)
-    memory = Blobs({LOW: low, HIGH: high})
+    memory, of, pages = copy(release)
     numbers = st.one_of(
         st.sampled_from(pages),
         st.sampled_from(pages).map(lambda page: page // PAGE),
@@ -73,8 +78,7 @@ def test_a_handover_with_words_changed(release: str, data: st.DataObject) -> Non
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_a_handover_with_bytes_changed(release: str, data: st.DataObject) -> None:
-    low, high, of, pages = sample(release)
-    memory = Blobs({LOW: low, HIGH: high})
+    memory, of, pages = copy(release)
     for _ in range(data.draw(st.integers(1, 6))):
         address = data.draw(st.sampled_from(pages)) + data.draw(st.integers(0, 200))
         memory.write(address, bytes([data.draw(st.integers(0, 255))]))
@@ -86,8 +90,7 @@ def test_a_handover_with_bytes_changed(release: str, data: st.DataObject) -> Non
 @given(data=st.data())
 def test_a_handover_with_pages_exchanged(release: str, data: st.DataObject) -> None:
     """A pointer that leads to a part of another kind: all of it looks like something."""
-    low, high, of, pages = sample(release)
-    memory = Blobs({LOW: low, HIGH: high})
+    memory, of, pages = copy(release)
     one, other = data.draw(st.sampled_from(pages)), data.draw(st.sampled_from(pages))
     here, there = memory.read(one, PAGE), memory.read(other, PAGE)
     memory.write(one, there)

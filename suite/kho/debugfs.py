@@ -13,7 +13,7 @@ FOLDER = "/sys/kernel/debug/kho"
 IN, OUT = "in", "out"
 
 # Where a blob is put to be read by a decoder that wants addresses.
-_DESK = PAGE_SIZE
+DESK = PAGE_SIZE
 
 
 def present(actor: Actor, path: str) -> bool:
@@ -33,7 +33,7 @@ def tree(actor: Actor, side: str) -> fdt.Tree:
     """KHO's own device tree; a file that is missing or holds none is a failure of the test."""
     try:
         data = actor.read_file(f"{FOLDER}/{side}/fdt")
-        return fdt.parse(desk(data), _DESK, len(data), f"{side}/fdt")
+        return fdt.parse(desk(data), DESK, len(data), f"{side}/fdt")
     except SyscallError as error:
         raise AssertionError(f"{side}/fdt cannot be read: {error}") from error
     except Broken as broken:
@@ -41,12 +41,8 @@ def tree(actor: Actor, side: str) -> fdt.Tree:
 
 
 def desk(data: bytes) -> Memory:
-    """Memory that holds nothing but ``data``, at the address ``desk_address()``."""
-    return Blobs({_DESK: data.ljust(-(-len(data) // PAGE_SIZE) * PAGE_SIZE, b"\0")})
-
-
-def desk_address() -> int:
-    return _DESK
+    """Memory that holds nothing but ``data``, at the address ``DESK``."""
+    return Blobs({DESK: data.ljust(-(-len(data) // PAGE_SIZE) * PAGE_SIZE, b"\0")})
 
 
 def children(of: fdt.Tree) -> set[str]:

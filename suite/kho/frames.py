@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from fixtures.agent.client import Actor
 from fixtures.kexec_load import memory_map
-from fixtures.luo import Luo, Memfd
+from fixtures.luo import PAGE, Luo, Memfd
 from fixtures.pages import frame_flags
 from kernel.abi.preserved import MemoryMap
+from suite.boot.scratch import areas
 
 _MPOL_BIND = 2  # include/uapi/linux/mempolicy.h
 _RAM = 1  # include/uapi/asm/e820.h
@@ -25,6 +26,16 @@ def system_ram(actor: Actor) -> list[range]:
 def preserved(memory: MemoryMap) -> list[range]:
     """What the blocks of a memory map cover, in bytes."""
     return [range(block.address, block.address + memory.length(block)) for block in memory.blocks]
+
+
+def preserved_frames(memory: MemoryMap) -> set[int]:
+    """The page frames of the blocks of a memory map."""
+    return {frame for part in preserved(memory) for frame in range(part.start // PAGE, part.stop // PAGE)}
+
+
+def scratch_areas(actor: Actor) -> list[range]:
+    """The scratch areas of this kernel, in bytes: low, global, then one a node."""
+    return [range(start, start + length) for start, length in areas(actor)]
 
 
 def within(part: range, of: Iterable[range]) -> bool:

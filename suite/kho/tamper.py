@@ -12,38 +12,12 @@ from fixtures.luo import Luo
 from fixtures.runner import Record, Runner
 from fixtures.scenario import KEXEC, PLAIN_BOOT, Kexec
 from kernel.abi import fdt
-from kernel.abi.luo import File, Session
-from kernel.abi.memfd import Memfd
 from kernel.abi.memory import Memory
 
 # Where no machine of ours has memory, and a page's address.
 NOWHERE = 1 << 45
 
 _NOP = (4).to_bytes(4, "big")  # of a device tree: FDT_NOP
-
-
-# What belongs to a test
-
-
-def session_in(held: Held, name: bytes) -> Session:
-    """The only session of that name."""
-    assert held.handover.luo is not None, "the handover has no node LUO"
-    found = [one for one in held.handover.luo.sessions if one.entry.name.rstrip(b"\0") == name]
-    assert len(found) == 1, f"{len(found)} sessions are called {name!r}"
-    return found[0]
-
-
-def file_in(held: Held, name: bytes, token: int) -> File:
-    """The only file of that token in the only session of that name."""
-    found = [file for file in session_in(held, name).files if file.token == token]
-    assert len(found) == 1, f"{len(found)} files have token {token}"
-    return found[0]
-
-
-def memfd_in(held: Held, name: bytes, token: int) -> Memfd:
-    memfd = file_in(held, name, token).memfd
-    assert memfd is not None
-    return memfd
 
 
 # Device trees

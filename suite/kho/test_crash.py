@@ -2,6 +2,7 @@
 """A kernel that boots after a panic, and one that could be come back from: neither has to do with KHO."""
 
 import gzip
+import os
 from errno import EINVAL
 
 import pytest
@@ -28,7 +29,7 @@ SIZE = 16 * PAGE
 def crash(machine: Machine) -> Agent:
     """Have the kernel panic; the agent of the crash kernel."""
     program = machine.admin.program()
-    trigger = program.syscall("openat", uapi.AT_FDCWD, "/proc/sysrq-trigger", 1, 0)
+    trigger = program.syscall("openat", uapi.AT_FDCWD, "/proc/sysrq-trigger", os.O_WRONLY, 0)
     program.syscall("write", trigger, b"c", 1)
     machine.admin.start(program)
     # One of its own: to the machine's, which does not expect another boot, it would be a death.

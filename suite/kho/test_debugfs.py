@@ -13,7 +13,7 @@ from kernel.abi import luo as luo_abi
 from kernel.abi import metadata
 from suite.boot.scratch import areas
 from suite.kho.debugfs import IN, OUT, blob, children, names, present, tree, written, written_tree
-from suite.kho.frames import system_ram, touching, within
+from suite.kho.frames import scratch_areas, system_ram, touching, within
 from suite.scenario import Scenario
 
 GENERATIONS = range(3)
@@ -102,7 +102,7 @@ def test_scratch_areas_are_apart_and_lie_in_memory_in_each_generation(luo: Luo) 
             luo = yield KEXEC
         assert areas(luo.actor) == first
         ram = system_ram(luo.actor)
-        scratch = [range(start, start + length) for start, length in areas(luo.actor) if length]
+        scratch = [area for area in scratch_areas(luo.actor) if area]
         assert scratch
         for area in scratch:
             assert within(area, ram), f"{area} is not memory"

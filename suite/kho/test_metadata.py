@@ -9,7 +9,7 @@ from fixtures.scenario import KEXEC
 from kernel.abi import metadata
 from kernel.abi.metadata import KexecMetadata
 from suite.boot.log import said
-from suite.kho.debugfs import IN, OUT, blob, desk, desk_address
+from suite.kho.debugfs import DESK, IN, OUT, blob, desk
 from suite.scenario import Scenario
 
 KERNELS = 5
@@ -17,7 +17,7 @@ EXEC_FROM = "KHO: exec from: "
 
 
 def decoded(data: bytes) -> KexecMetadata:
-    return metadata.read(desk(data), desk_address(), len(data))
+    return metadata.read(desk(data), DESK, len(data))
 
 
 @pytest.mark.clause("kho.metadata", "handover.previous-release")

@@ -7,13 +7,13 @@ from fixtures.agent.pattern import pattern
 from fixtures.held import Held
 from fixtures.luo import PAGE, Luo
 from fixtures.machine import Machine
-from fixtures.pages import meminfo
+from fixtures.pages import total_memory
 from fixtures.scenario import KEXEC, Kexec
 from kernel.abi import fdt, reserve_mem
 from suite.boot.log import said
-from suite.boot.scratch import areas, scratch
-from suite.kho.debugfs import IN, OUT, blob, desk, desk_address, names
-from suite.kho.frames import preserved, system_ram, touching, within
+from suite.boot.scratch import scratch
+from suite.kho.debugfs import DESK, IN, OUT, blob, desk, names
+from suite.kho.frames import preserved_frames, scratch_areas, system_ram, touching, within
 from suite.kho.shape import AREAS, GIB, MIB, UNUSUAL, WRONG, reserve
 from suite.scenario import Scenario
 
@@ -28,23 +28,13 @@ def described(luo: Luo) -> dict[str, range]:
     """The areas that this kernel will hand over, in bytes: its tree for the next one."""
     data = blob(luo.actor, OUT, reserve_mem.NAME)
     # The areas lie in the machine's memory, so that only the tree itself can be read from a blob.
-    tree = fdt.parse(desk(data), desk_address(), len(data), "out/sub_fdts/memblock")
+    tree = fdt.parse(desk(data), DESK, len(data), "out/sub_fdts/memblock")
     found = {}
     for node in tree.root.children:
         assert node.compatible((reserve_mem.AREA_COMPATIBLE,), node.name)
         start, size = (node.property(name, node.name).word(node.name) for name in ("start", "size"))
         found[node.name] = range(start, start + size)
     return found
-
-
-def taken(luo: Luo) -> list[range]:
-    """The scratch areas, in bytes."""
-    return [range(start, start + length) for start, length in areas(luo.actor)]
-
-
-def total_memory(luo: Luo) -> int:
-    """Bytes that the kernel manages."""
-    return meminfo(luo.actor)["MemTotal"] * PAGE
 
 
 def pages(area: range) -> list[int]:
@@ -63,7 +53,7 @@ def test_areas_have_the_sizes_and_alignments_asked_for(luo: Luo) -> None:
     ram = system_ram(luo.actor)
     for area in found.values():
         assert within(area, ram)
-        assert touching(area, taken(luo)) == []
+        assert touching(area, scratch_areas(luo.actor)) == []
         assert touching(area, found.values()) == [area]
 
 
@@ -127,8 +117,7 @@ def test_every_page_of_an_area_is_preserved(luo: Luo, name: str) -> Scenario:
     area = described(luo)[name]
 
     def look(held: Held) -> None:
-        memory = preserved(held.handover.memory_map)
-        frames = {frame for part in memory for frame in range(part.start // PAGE, part.stop // PAGE)}
+        frames = preserved_frames(held.handover.memory_map)
         missing = [frame for frame in pages(area) if frame not in frames]
         assert missing == [], "the next kernel is not told to leave alone all pages of the area"
 
@@ -147,12 +136,12 @@ def test_area_that_is_not_asked_for_again_is_kept_for_one_generation(luo: Luo, m
     luo = yield Kexec(f"{ON} {reserve('1M:4096:kept')}")
     assert described(luo) == {"kept": first["kept"]}
     assert machine.instance.memory().read(first["left"].start, len(data)) == data
-    held = total_memory(luo)
+    held = total_memory(luo.actor)
 
     luo = yield Kexec(f"{ON} {reserve('1M:4096:kept')}")
     assert described(luo) == {"kept": first["kept"]}
     # Kernels differ a little from boot to boot.
-    assert total_memory(luo) - held > len(data) // 2
+    assert total_memory(luo.actor) - held > len(data) // 2
 
 
 @pytest.mark.soak
@@ -177,7 +166,7 @@ def test_area_that_does_not_match_is_made_anew(
     ((name, area),) = described(luo).items()
     size, _, wanted = second.split(":")
     assert (name, len(area)) == (wanted, int(size[:-1]) * MIB)
-    assert touching(area, taken(luo)) == [], "the new area lies in scratch memory"
+    assert touching(area, scratch_areas(luo.actor)) == [], "the new area lies in scratch memory"
 
 
 @pytest.mark.soak

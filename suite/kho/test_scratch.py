@@ -8,7 +8,7 @@ import pytest
 from fixtures.agent.pattern import pattern
 from fixtures.luo import DEVICE, PAGE, Luo
 from fixtures.machine import Machine
-from fixtures.pages import meminfo
+from fixtures.pages import total_memory
 from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from suite.boot.log import said
@@ -33,7 +33,7 @@ def test_area_that_does_not_fit_is_named_and_the_others_are_given_back(
     luo: Luo, machine: Machine
 ) -> Scenario:
     luo = yield OFF
-    without = meminfo(luo.actor)["MemTotal"]
+    without = total_memory(luo.actor)
     for which, words in TOO_BIG.items():
         luo = yield Kexec(f"kho=on liveupdate=on {words}")
         assert said(machine, "KHO: Failed to reserve") == [
@@ -42,7 +42,7 @@ def test_area_that_does_not_fit_is_named_and_the_others_are_given_back(
         ]
         assert luo.actor.raw("faccessat", uapi.AT_FDCWD, DEVICE, 0) < 0
         # Kernels differ a little from boot to boot.
-        assert abs(meminfo(luo.actor)["MemTotal"] - without) < 4 * MIB // PAGE
+        assert abs(total_memory(luo.actor) - without) < 4 * MIB
 
 
 def cross_twice(luo: Luo) -> Generator[Kexec, Luo, None]:

@@ -8,7 +8,7 @@ from fixtures.luo import PAGE, Luo
 from fixtures.pages import pfns
 from fixtures.scenario import KEXEC
 from suite.boot.scratch import areas
-from suite.kho.frames import memfd_of, system_ram, touching, unusable, within
+from suite.kho.frames import memfd_of, scratch_areas, system_ram, touching, unusable, within
 from suite.kho.shape import GIB, GLOBAL, HOLE, LOW, MIB, NODE, NODES, UNUSUAL
 from suite.scenario import Scenario
 
@@ -87,8 +87,7 @@ def test_hole_in_memory_stays_one(luo: Luo) -> Scenario:
         if generation:
             luo = yield KEXEC
         assert system_ram(luo.actor) == ram
-        scratch = [range(start, start + length) for start, length in areas(luo.actor)]
-        assert touching(HOLE, scratch) == []
+        assert touching(HOLE, scratch_areas(luo.actor)) == []
         assert unusable(luo.actor, inside) == inside, "the kernel uses memory that it was told is none"
 
 

@@ -22,15 +22,13 @@ from kernel.abi.luo import FileEntry, SessionEntry, State
 from kernel.abi.luo import Luo as Written
 from suite.boot.log import said
 from suite.files.requests import preserve_many
+from suite.kho.found import file_in, memfd_in, session_in
 from suite.kho.tamper import (
     NOWHERE,
     ending,
-    file_in,
-    memfd_in,
     node,
     put_word,
     rename_property,
-    session_in,
     shorten,
 )
 from suite.scenario import Scenario

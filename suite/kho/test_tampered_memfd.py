@@ -17,7 +17,8 @@ from kernel.abi import radix
 from kernel.abi.memfd import MemfdV2
 from kernel.abi.memory import Memory
 from suite.boot.log import said
-from suite.kho.tamper import NOWHERE, file_in, memfd_in
+from suite.kho.found import file_in, memfd_in
+from suite.kho.tamper import NOWHERE
 from suite.scenario import Scenario
 
 Change = Callable[[Memory, abi.Memfd], None]

@@ -19,30 +19,15 @@ from kernel import uapi
 from kernel.abi.account import Account
 from kernel.abi.blocks import capacity
 from kernel.abi.handover import Handover
-from kernel.abi.luo import FileEntry, Session, SessionEntry
-from kernel.abi.memfd import DIRTY, UPTODATE, Memfd, MemfdV2
-from suite.boot.scratch import areas
+from kernel.abi.luo import FileEntry, SessionEntry
+from kernel.abi.memfd import DIRTY, UPTODATE, MemfdV2
 from suite.files.requests import preserve_many
+from suite.kho.found import memfd_in, session_in
+from suite.kho.frames import preserved, preserved_frames, scratch_areas, touching
 from suite.scenario import Scenario
 
 SESSION_BLOCK = capacity(SessionEntry, PAGE)
 FILE_BLOCK = capacity(FileEntry, PAGE)
-
-
-def session_in(held: Held, name: bytes) -> Session:
-    """The only session of that name."""
-    assert held.handover.luo is not None, "the handover has no node LUO"
-    found = [one for one in held.handover.luo.sessions if one.entry.name.rstrip(b"\0") == name]
-    assert len(found) == 1, f"{len(found)} sessions are called {name!r}"
-    return found[0]
-
-
-def memfd_in(session: Session, token: int) -> Memfd:
-    """The only file of that token."""
-    found = [file.memfd for file in session.files if file.token == token]
-    assert len(found) == 1, f"{len(found)} files have token {token}"
-    assert found[0] is not None
-    return found[0]
 
 
 @pytest.mark.clause("abi.contents")
@@ -56,7 +41,7 @@ def test_host_finds_every_byte_of_several_sessions(luo: Luo) -> Scenario:
 
     def look(held: Held) -> None:
         for (name, token), data in wanted.items():
-            memfd = memfd_in(session_in(held, name), token)
+            memfd = memfd_in(held, name, token)
             assert held.handover.contents(held.memory, memfd) == data, f"{name!r}, {token}"
 
     luo = yield Kexec(at_handover=look)
@@ -78,7 +63,7 @@ def test_write_after_preserve_is_in_the_handover(luo: Luo) -> Scenario:
     whole[2 * PAGE - 50 : 2 * PAGE - 50 + len(late)] = late
 
     def look(held: Held) -> None:
-        memfd = memfd_in(session_in(held, luo.name("vm")), 1)
+        memfd = memfd_in(held, luo.name("vm"), 1)
         assert held.handover.contents(held.memory, memfd) == whole
 
     yield Kexec(at_handover=look)
@@ -90,7 +75,7 @@ def test_holes_are_in_the_handover_as_zeros(luo: Luo) -> Scenario:
     session.preserve(luo.memfd(b"begin", size=64 * PAGE), token=1)
 
     def look(held: Held) -> None:
-        memfd = memfd_in(session_in(held, luo.name("vm")), 1)
+        memfd = memfd_in(held, luo.name("vm"), 1)
         assert held.handover.contents(held.memory, memfd) == b"begin".ljust(64 * PAGE, b"\0")
 
     yield Kexec(at_handover=look)
@@ -116,17 +101,11 @@ def test_every_preserved_page_has_an_owner_and_every_owner_its_pages(luo: Luo) -
 def test_nothing_preserved_lies_in_scratch_memory(luo: Luo) -> Scenario:
     session = luo.create_session("vm")
     session.preserve(luo.memfd(pattern(16 * PAGE)), token=1)
-    scratch = [range(start, start + length) for start, length in areas(luo.actor)]
+    scratch = scratch_areas(luo.actor)
     assert scratch
 
     def look(held: Held) -> None:
-        memory_map = held.handover.memory_map
-        inside = [
-            block
-            for block in memory_map.blocks
-            for area in scratch
-            if block.address < area.stop and block.address + memory_map.length(block) > area.start
-        ]
+        inside = [part for part in preserved(held.handover.memory_map) if touching(part, scratch)]
         assert inside == []
 
     yield Kexec(at_handover=look)
@@ -144,12 +123,7 @@ def test_memory_that_nobody_preserved_is_not_in_the_map(luo: Luo) -> Scenario:
     free = {*pfns(given_up, 8 * PAGE), *pfns(never, 8 * PAGE)}
 
     def look(held: Held) -> None:
-        memory_map = held.handover.memory_map
-        mapped = {
-            frame
-            for block in memory_map.blocks
-            for frame in range(block.address // PAGE, (block.address + memory_map.length(block)) // PAGE)
-        }
+        mapped = preserved_frames(held.handover.memory_map)
         assert kept <= mapped
         assert not free & mapped
 
@@ -163,7 +137,7 @@ def test_map_names_exactly_the_frames_of_the_file(luo: Luo) -> Scenario:
     frames = pfns(ram, 70 * PAGE)
 
     def look(held: Held) -> None:
-        memfd = memfd_in(session_in(held, luo.name("vm")), 1)
+        memfd = memfd_in(held, luo.name("vm"), 1)
         places = sorted(held.handover.places(memfd))
         named = [
             (place.address + offset) // PAGE for place in places for offset in range(0, place.length, PAGE)
@@ -267,7 +241,7 @@ def test_size_and_position_are_those_of_the_reboot(luo: Luo) -> Scenario:
     ram.seek(1 << 40)  # past the end: a position may be anywhere
 
     def look(held: Held) -> None:
-        header = memfd_in(session_in(held, luo.name("vm")), 1).header
+        header = memfd_in(held, luo.name("vm"), 1).header
         assert (header.size, header.pos) == (PAGE + 5, 1 << 40)
 
     luo = yield Kexec(at_handover=look)
@@ -288,7 +262,7 @@ def test_seals_are_written_and_no_flag(luo: Luo, seals: int) -> Scenario:
     session.preserve(ram, token=1)
 
     def look(held: Held) -> None:
-        header = memfd_in(session_in(held, luo.name("vm")), 1).header
+        header = memfd_in(held, luo.name("vm"), 1).header
         assert isinstance(header, MemfdV2)
         assert (header.seals, header.flags) == (seals, 0)
 
@@ -301,7 +275,7 @@ def test_folios_are_those_of_the_file_in_order_dirty_and_up_to_date(luo: Luo) ->
     session.preserve(luo.memfd(pattern(100), size=9 * PAGE), token=1)
 
     def look(held: Held) -> None:
-        memfd = memfd_in(session_in(held, luo.name("vm")), 1)
+        memfd = memfd_in(held, luo.name("vm"), 1)
         places = list(held.handover.places(memfd))
         assert memfd.header.nr_folios == len(memfd.folios) == len(places)
         assert [place.offset for place in places] == sorted({place.offset for place in places})
@@ -318,7 +292,7 @@ def test_empty_file_has_no_folio_and_no_array(luo: Luo) -> Scenario:
     luo.create_session("vm").preserve(luo.memfd(), token=1)
 
     def look(held: Held) -> None:
-        header = memfd_in(session_in(held, luo.name("vm")), 1).header
+        header = memfd_in(held, luo.name("vm"), 1).header
         fields = (header.size, header.pos, header.nr_folios, header.first, header.total_pages)
         assert fields == (0, 0, 0, 0, 0)
 
