@@ -34,6 +34,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     (tmp_path / "console").mkdir()
     machine = Machine("m0", ProcessTarget(tmp_path), Load(tmp_path, tmp_path, ""), tmp_path / "console", ())
     machine.arrive()
+    machine.sync("up", 0)  # so that the console has been read up to here
     # The deadlines of a machine that boots in milliseconds, so that waiting for them is short.
     monkeypatch.setattr(Pace, "LEAST", 0.05)
     machine.pace = Pace(0.05)
