@@ -225,6 +225,11 @@ def configuration(what: str) -> str:
             raise UsageError(f"{what} is neither a file nor a kernel", f"a configuration, or one of {KINDS}")
         return _read(path)
     match parse(what):
+        case DebSpec(config=Path()) | TreeSpec(config=Path()):
+            raise UsageError(
+                f"what becomes of {what} is known when it is built",
+                "leave ,config= away, or give the path of a configuration",
+            )
         case DebSpec(series):
             return _of_debian(series)
         case TreeSpec(directory):

@@ -72,11 +72,12 @@ def _obtain(spec: str, debug_info: bool, extra_config: Sequence[Path]) -> Kernel
     match parse(spec):
         case ImageSpec() as given:
             return _given(spec, given)
-        case DebSpec() as debian:
-            tree = source.from_debian(debian)
-        case TreeSpec() as developed:
-            tree = source.from_tree(developed)
-    asked = _asked(tree, arch, debug_info, extra_config)
+        case DebSpec() as wanted:
+            tree = source.from_debian(wanted)
+        case TreeSpec() as wanted:
+            tree = source.from_tree(wanted)
+    extra = [*([wanted.config] if wanted.config else []), *extra_config]
+    asked = _asked(tree, arch, debug_info, extra)
     build.require_tools()
     return _built(spec, tree, asked, arch)
 

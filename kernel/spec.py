@@ -2,14 +2,19 @@
 """Kernel specs: how a user names a kernel."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.errors import UsageError
 from kernel.release import FIRST_WITH_KHO, FIRST_WITH_LUO, KernelRelease
 
-KINDS = "deb:7.3, deb:newest, tree:DIR[,patch=FILE], image:FILE[,config=FILE][,symbols=FILE]"
+KINDS = (
+    "deb:7.3, deb:newest, tree:DIR[,patch=FILE], image:FILE[,config=FILE][,symbols=FILE]; "
+    "deb and tree also with ,config=VARIANT|FILE"
+)
 NEWEST = "newest"
+VARIANTS = Path(__file__).parents[1] / "configs" / "kconfig" / "variants"
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,7 @@ class DebSpec:
     """The newest kernel of a series that the Debian suites hold now."""
 
     series: str  # "7.3", or "newest": the newest release that has LUO
+    config: Path | None = None  # a fragment that changes what the build is configured with
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class TreeSpec:
 
     directory: Path
     patch: Path | None = None
+    config: Path | None = None  # as of DebSpec
 
 
 @dataclass(frozen=True)
@@ -46,16 +53,32 @@ def parse(text: str) -> Spec:
         raise UsageError(f"{text!r} names no kernel", f"one of {KINDS}")
     name, *settings = rest.split(",")
     if kind == "deb":
-        _settings(text, settings, ())
-        return DebSpec(_series(name))
+        paths = _settings(text, settings, {"config": _fragment})
+        return DebSpec(_series(name), paths.get("config"))
     if kind == "tree":
-        paths = _settings(text, settings, ("patch",))
-        return TreeSpec(_tree(name), paths.get("patch"))
-    paths = _settings(text, settings, ("config", "symbols"))
+        paths = _settings(text, settings, {"patch": _existing, "config": _fragment})
+        return TreeSpec(_tree(name), paths.get("patch"), paths.get("config"))
+    paths = _settings(text, settings, {"config": _file, "symbols": _file})
     return ImageSpec(_file(name), paths.get("config"), paths.get("symbols"))
 
 
-def _settings(text: str, settings: list[str], known: tuple[str, ...]) -> dict[str, Path]:
+def variant(text: str, name: str) -> str:
+    """The spec of the same source built as the variant ``name``; raises UsageError where that cannot be."""
+    match parse(text):
+        case ImageSpec():
+            raise UsageError(f"{text} is built already: it has no variants", "give its tree, as tree:DIR")
+        case DebSpec(config=None) | TreeSpec(config=None):
+            _fragment(name)
+            return f"{text},config={name}"
+    raise UsageError(f"{text} has a configuration of its own and no variants", "leave ,config= away")
+
+
+def variants() -> list[str]:
+    """The names of the project's own fragments."""
+    return sorted(path.stem for path in VARIANTS.glob("*.config"))
+
+
+def _settings(text: str, settings: list[str], known: Mapping[str, Callable[[str], Path]]) -> dict[str, Path]:
     paths = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -63,7 +86,7 @@ def _settings(text: str, settings: list[str], known: tuple[str, ...]) -> dict[st
             raise UsageError(f"{text!r} has the unknown setting {setting!r}", f"one of {KINDS}")
         if key in paths:
             raise UsageError(f"{text!r} sets {key} twice")
-        paths[key] = _file(value) if key != "patch" else _existing(value)
+        paths[key] = known[key](value)
     return paths
 
 
@@ -95,6 +118,16 @@ def _file(name: str) -> Path:
     if not path.is_file():
         raise UsageError(f"{name} is not a file")
     return path
+
+
+def _fragment(name: str) -> Path:
+    """A fragment of the project by its name, or a file."""
+    own = VARIANTS / f"{name}.config"
+    if own.parent == VARIANTS and own.is_file():
+        return own
+    if not Path(name).expanduser().exists():
+        raise UsageError(f"{name} is neither a variant nor a file", f"the variants: {', '.join(variants())}")
+    return _file(name)
 
 
 def _tree(name: str) -> Path:

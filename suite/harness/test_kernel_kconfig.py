@@ -127,7 +127,7 @@ def test_a_dropped_option_is_named_with_what_it_depends_on(
     assert caught.value.hint == f"wish.config:1: {reason}"
 
 
-@pytest.mark.parametrize("path", sorted(FRAGMENTS.glob("*.config")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FRAGMENTS.rglob("*.config")), ids=lambda path: path.name)
 def test_every_option_of_ours_has_its_reason_above_it(path: Path) -> None:
     rows = path.read_text().splitlines()
     assert rows[0] == "# SPDX-License-Identifier: GPL-2.0-only"

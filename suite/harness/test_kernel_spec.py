@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import UsageError
-from kernel.spec import DebSpec, ImageSpec, TreeSpec, parse
+from kernel.spec import VARIANTS, DebSpec, ImageSpec, TreeSpec, parse, variant, variants
 
 
 @pytest.fixture
@@ -32,6 +32,35 @@ def test_specs_are_understood(place: Path) -> None:
     )
 
 
+def test_configurations_are_variants_of_the_project_or_files(place: Path) -> None:
+    assert parse("deb:7.3,config=no-memfd") == DebSpec("7.3", VARIANTS / "no-memfd.config")
+    assert parse("deb:7.3,config=config") == DebSpec("7.3", place / "config")
+    assert parse("tree:linux,config=no-memfd,patch=fix.mbox") == TreeSpec(
+        place / "linux", place / "fix.mbox", VARIANTS / "no-memfd.config"
+    )
+
+
+@pytest.mark.usefixtures("place")
+def test_a_variant_of_a_spec_is_a_spec() -> None:
+    for name in variants():
+        assert parse(variant("deb:7.3", name)) == DebSpec("7.3", VARIANTS / f"{name}.config")
+    assert variant("tree:linux,patch=fix.mbox", "no-kho") == "tree:linux,patch=fix.mbox,config=no-kho"
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "message"),
+    [
+        ("image:bzImage", "no-kho", "image:bzImage is built already: it has no variants"),
+        ("deb:7.3,config=config", "no-kho", "deb:7.3,config=config has a configuration of its own"),
+        ("deb:7.3", "no-such", "no-such is neither a variant nor a file"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_what_has_no_such_variant_is_told(spec: str, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        variant(spec, name)
+
+
 @pytest.mark.parametrize(
     ("spec", "message", "hint"),
     [
@@ -47,6 +76,8 @@ def test_specs_are_understood(place: Path) -> None:
         ("tree:linux,patch=no.mbox", "no.mbox does not exist", ""),
         ("tree:linux,patsh=x", "'tree:linux,patsh=x' has the unknown setting 'patsh=x'", "patch=FILE"),
         ("image:linux", "linux is not a file", ""),
+        ("deb:7.3,config=no-such", "no-such is neither a variant nor a file", "no-memfd"),
+        ("deb:7.3,config=../x86_64", "../x86_64 is neither a variant nor a file", "no-memfd"),
         ("tree:linux,patch=fix.mbox,patch=fix.mbox",
          "'tree:linux,patch=fix.mbox,patch=fix.mbox' sets patch twice", ""),
     ],
