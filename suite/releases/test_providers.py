@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own users of KHO and LUO: they leave something behind, check it in the next kernel, and tell.
+
+lib/test_kho.c saves folios with a checksum when it boots and was handed nothing of its own.
+lib/tests/liveupdate.c has three objects that are preserved with the first file and finished with the last.
+"""
+
+from collections.abc import Sequence
+from errno import ENOENT
+
+import pytest
+
+from fixtures.luo import Luo, refused
+from fixtures.machine import Machine
+from fixtures.scenario import Kexec
+from suite.boot.log import said
+from suite.releases.estate import DEBUGFS, there
+from suite.releases.kernels import Kernels
+from suite.scenario import Scenario
+
+# The objects count all files of a machine.
+pytestmark = [pytest.mark.releases, pytest.mark.alone]
+
+VARIANT = "test-providers"
+OBJECTS = 3
+
+
+def lines(machine: Machine) -> list[str]:
+    """What the objects said in this generation, without the beginning that all lines have."""
+    return [line.removeprefix("liveupdate test: ") for line in said(machine, "liveupdate test: ")]
+
+
+def each(what: str) -> list[str]:
+    """The line of every object."""
+    return [f"liveupdate-test-flb-v{number}: {what}" for number in range(OBJECTS)]
+
+
+PRESERVED, UNDONE = each("preserve was triggered"), each("unpreserve was triggered")
+FOUND, FINISHED = each("found flb data from the previous boot"), each("finish was triggered")
+
+
+def registered(told: Sequence[str]) -> Sequence[str]:
+    """The lines after the one on registration, which every boot has, before all that a test does."""
+    (place,) = [number for number, line in enumerate(told) if line.startswith(f"Registered {OBJECTS} FLBs")]
+    return [*told[:place], *told[place + 1 :]]
+
+
+@pytest.mark.clause("releases.test-kho")
+def test_saved_folios_are_whole_in_the_next_kernel(luo: Luo, machine: Machine, kernels: Kernels) -> Scenario:
+    luo = yield kernels.variant(VARIANT)
+    assert said(machine, "test_kho: ") == []
+    assert there(luo.actor, f"{DEBUGFS}/out/sub_fdts/kho_test")
+
+    luo = yield kernels.variant(VARIANT)
+    assert said(machine, "test_kho: ") == ["test_kho: KHO restore succeeded"]
+    assert there(luo.actor, f"{DEBUGFS}/in/sub_fdts/kho_test")
+
+
+@pytest.mark.clause("releases.test-flb")
+def test_objects_live_from_the_first_file_to_the_last(
+    luo: Luo, machine: Machine, kernels: Kernels
+) -> Scenario:
+    # Nothing is handed over by such a kernel: the next one boots as from cold.
+    luo = yield Kexec("kho=off")
+    luo = yield kernels.variant(VARIANT)
+    assert registered(lines(machine)) == []
+
+    first, second = luo.create_session("first"), luo.create_session("second")
+    assert registered(lines(machine)) == []
+    first.preserve(luo.memfd(b"1"), token=1)
+    assert sorted(registered(lines(machine))) == PRESERVED
+    second.preserve(luo.memfd(b"2"), token=1)
+    first.close()
+    assert sorted(registered(lines(machine))) == PRESERVED
+    second.close()
+    assert sorted(registered(lines(machine))[OBJECTS:]) == UNDONE
+
+    for name in ("first", "second"):
+        luo.create_session(name).preserve(luo.memfd(name.encode()), token=1)
+    assert sorted(registered(lines(machine))[2 * OBJECTS :]) == PRESERVED
+
+    luo = yield kernels.variant(VARIANT)
+    assert sorted(registered(lines(machine))) == FOUND
+    for name in ("first", "second"):
+        assert sorted(registered(lines(machine))) == FOUND
+        session = luo.retrieve_session(name)
+        assert session.retrieve(1).read_all() == name.encode()
+        session.finish()
+    assert sorted(registered(lines(machine))[OBJECTS:]) == FINISHED
+
+
+@pytest.mark.clause("releases.test-flb.unknown")
+def test_kernel_that_does_not_know_the_objects_takes_the_files(
+    luo: Luo, machine: Machine, kernels: Kernels
+) -> Scenario:
+    luo = yield kernels.variant(VARIANT)
+    luo.create_session("vm").preserve(luo.memfd(b"x"), token=1)
+
+    luo = yield kernels.back
+    assert lines(machine) == []
+    session = luo.retrieve_session("vm")
+    assert session.retrieve(1).read_all() == b"x"
+    session.finish()
+
+
+@pytest.mark.clause("releases.test-flb.new")
+def test_objects_that_the_kernel_before_did_not_know_leave_the_files_alone(
+    luo: Luo, machine: Machine, kernels: Kernels
+) -> Scenario:
+    luo.create_session("vm").preserve(luo.memfd(b"x"), token=1)
+
+    luo = yield kernels.variant(VARIANT)
+    assert registered(lines(machine)) == []
+    session = luo.retrieve_session("vm")
+    assert session.retrieve(1).read_all() == b"x"
+    session.finish()
+    assert registered(lines(machine)) == []
+    with refused(ENOENT):
+        session.retrieve(1)
