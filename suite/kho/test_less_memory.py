@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A next kernel that may use less memory than the one before: mem= of a host that gives the rest to guests."""
+"""A next kernel that may use less memory than the one before: mem= of hosts that give the rest to guests."""
 
 import pytest
 
@@ -14,7 +14,7 @@ MIB = 1 << 20
 SIZE = 64 * MIB
 SEED = 5
 
-# Half of memory lies below 4 GiB, and all scratch memory there; the kernel takes what a memfd needs from above.
+# Half of memory lies below 4 GiB, and all scratch memory there; a memfd gets its own from above.
 BELOW, TOP = 512, 4096 + 512
 HALVES = pytest.mark.boot(scratch("128M,0,0"), memory=1024, below_4g=BELOW)
 
