@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which lines of a kernel's source were executed: the numbers, a table of them, and lcov's tracefile."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,6 +58,12 @@ class ErrorPath:
     method: str
     way: str  # the cheapest one that is known
     lines: tuple[int, ...]  # those that have code; none where this kernel has no such place
+    tests: tuple[str, ...] = ()  # that are known to get there
+    why: str = ""  # none does
+
+
+PARTLY, NO_CODE = "partly reached", "without code in this kernel"
+PATH_STATES = (str(State.REACHED), PARTLY, str(State.MISSED), str(State.UNREACHABLE), NO_CODE)
 
 
 @dataclass(frozen=True)
@@ -73,15 +80,15 @@ class Coverage:
         return {file.name: file.states for file in self.files}
 
     def state(self, path: ErrorPath) -> str:
-        """What is said of an error path as a whole: reached only where each of its lines is."""
+        """One of PATH_STATES: what is said of an error path as a whole, reached only where each line is."""
         states = [self._states[path.file][line] for line in path.lines]
         if not states:
-            return "no code"
+            return NO_CODE
         if all(state is State.REACHED for state in states):
             return str(State.REACHED)
         if State.MISSED not in states:
             return str(State.UNREACHABLE)
-        return "partly" if State.REACHED in states else str(State.MISSED)
+        return PARTLY if State.REACHED in states else str(State.MISSED)
 
     def paths_at(self, file: str) -> dict[int, list[ErrorPath]]:
         """The error paths of a file by its lines."""
@@ -109,7 +116,7 @@ def percent(reached: int, lines: int) -> str:
     return f"{reached * 1000 // lines / 10 if lines else 100.0:.1f} %"
 
 
-HEADER = ("file", "lines", "reached", "", "unreachable", "missed")
+HEADER = ("file", "lines", "reached", "", "unreachable", "missed", "of those that can be reached")
 
 
 def table(files: Sequence[FileCoverage]) -> list[list[str]]:
@@ -117,9 +124,24 @@ def table(files: Sequence[FileCoverage]) -> list[list[str]]:
     numbers = [(file.name, [len(file.of(state)) for state in State]) for file in files]
     numbers.append(("all", [sum(column) for column in zip(*(counts for _, counts in numbers), strict=True)]))
     return [
-        [name, str(sum(counts)), str(counts[0]), percent(counts[0], sum(counts)), *map(str, counts[1:])]
-        for name, counts in numbers
+        [
+            name,
+            str(reached + excused + missed),
+            str(reached),
+            percent(reached, reached + excused + missed),
+            str(excused),
+            str(missed),
+            percent(reached, reached + missed),
+        ]
+        for name, (reached, excused, missed) in numbers
     ]
+
+
+def tally(found: Coverage) -> str:
+    """What became of the error paths, in a line."""
+    counts = Counter(found.state(path) for path in found.paths)
+    told = ", ".join(f"{counts[state]} {state}" for state in PATH_STATES if counts[state])
+    return f"{len(found.paths)} error paths: {told}"
 
 
 def stretches(lines: Sequence[int]) -> str:

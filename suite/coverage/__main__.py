@@ -3,7 +3,8 @@
 
 Runs the suite on emulated machines that log what they translate, in every generation and from early boot on,
 and maps that to the source. Nothing is added to the kernel but debug information. Arguments that the tool
-does not know go to pytest. Exit status: the run's own; 3 also where its logs say nothing.
+does not know go to pytest. Exit status: the run's own; 3 also where its logs say nothing; and 1 instead of 0
+where an entry of configs/unreachable.yaml is wrong.
 """
 
 import argparse
@@ -12,8 +13,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from kernel import lines
 from kernel.errors import LuoCtsError, UsageError
@@ -56,11 +61,32 @@ def kernels(spec: str, others: Sequence[str]) -> list[Kernel]:
 
 
 def wanted_files(names: Sequence[str], tree: Path) -> list[str]:
-    """``names``, or those of FILES that this release has."""
-    for name in names:
-        if not (tree / name).is_file():
-            raise UsageError(f"there is no {name} in {tree}", "--file takes a path below the top of the tree")
-    return list(names) or [name for name in FILES if (tree / name).is_file()]
+    """``names``, each once and without detours, or those of FILES that this release has."""
+    chosen = [os.path.normpath(name) for name in names]
+    for name in chosen:
+        if Path(name).is_absolute() or name.startswith("../") or not (tree / name).is_file():
+            raise UsageError(
+                f"there is no {name} in {tree}", "--source takes a path below the top of the tree"
+            )
+    return list(dict.fromkeys(chosen)) or [name for name in FILES if (tree / name).is_file()]
+
+
+@contextmanager
+def reserved(directory: Path) -> Iterator[None]:
+    """Hold the directory of the report; raises UsageError where another run does."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be made: {error.strerror}", "--report-dir DIR") from error
+    lock = FileLock(directory / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UsageError(
+            f"another run writes its report to {directory}", "choose another --report-dir"
+        ) from None
+    with lock:
+        yield
 
 
 def run(command: Sequence[str]) -> int:
@@ -86,8 +112,13 @@ def command_line(options: argparse.Namespace, programs: Sequence[Program], rest:
     # fmt: on
 
 
-def measured(found: Sequence[Kernel], programs: Sequence[Program], directory: Path) -> Coverage:
-    """What the logs below ``directory`` say. Raises LuoCtsError where they say nothing of these kernels."""
+def measured(
+    found: Sequence[Kernel], programs: Sequence[Program], directory: Path, *, chosen: bool
+) -> Coverage:
+    """What the logs below ``directory`` say; ``chosen``: of other files than LUO's and KHO's.
+
+    Raises LuoCtsError where they say nothing of these kernels.
+    """
     logs = sorted((directory / "blocks").glob("*.log"))
     executed = Executed.read(logs, programs)
     if not executed.blocks:
@@ -106,18 +137,24 @@ def measured(found: Sequence[Kernel], programs: Sequence[Program], directory: Pa
         "machines": str(len(logs)),
         "blocks": f"{executed.blocks}, and {executed.foreign} of other kernels, which do not count",
     }
-    placed = measure.error_paths(programs, files, paths.load())
+    absent = [] if chosen else [name for name in FILES if not (kernel.source_dir / name).is_file()]
+    placed = measure.error_paths(programs, files, paths.load(), absent)
     return Coverage(properties, tuple(files), tuple(placed), tuple(remarks))
 
 
-def write(found: Coverage, directory: Path) -> None:
-    """``coverage.info`` for lcov's readers, ``coverage.json`` for our own tools, and the pages."""
+def write(found: Coverage, directory: Path) -> Path:
+    """``coverage.info`` for lcov's readers, ``coverage.json`` for our own tools, and the pages.
+
+    Gives the first of the pages.
+    """
     (directory / "coverage.info").write_text("".join(f"{line}\n" for line in coverage.lcov(found)))
     (directory / "coverage.json").write_text(json.dumps(found.to_json(), indent=1))
-    for old in directory.glob("*.html"):
-        old.unlink()
+    html = directory / "html"
+    shutil.rmtree(html, ignore_errors=True)
     for name, page in coverage_html.pages(found).items():
-        (directory / name).write_text(page, encoding="utf-8")
+        (html / name).parent.mkdir(parents=True, exist_ok=True)
+        (html / name).write_text(page, encoding="utf-8")
+    return html / coverage_html.INDEX
 
 
 def summary(found: Coverage) -> Iterator[str]:
@@ -127,6 +164,8 @@ def summary(found: Coverage) -> Iterator[str]:
         missed = file.of(State.MISSED)
         if missed:
             yield f"missed: {file.name}:{coverage.stretches(missed)}"
+    if found.paths:
+        yield coverage.tally(found)
     yield from found.remarks
 
 
@@ -146,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
         help="the same source built otherwise, that tests hand over to: its lines count too (repeatable)",
     )
     made.add_argument(
-        "--file",
+        "--source",
         action="append",
         default=[],
         metavar="PATH",
@@ -172,33 +211,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.accel == "kvm":
             raise UsageError("KVM does not tell what code it runs", "coverage needs --accel tcg, the default")
-        found = kernels(options.kernel, options.also)
-        tree = found[0].source_dir
-        assert tree is not None
-        names = wanted_files(options.file, tree)
-        programs = [lines.read(kernel.symbols, tree, names) for kernel in found if kernel.symbols is not None]
-        status = 0
-        if not options.no_run:
-            logs = options.report_dir / "blocks"
-            shutil.rmtree(logs, ignore_errors=True)
-            logs.mkdir(parents=True)
-            status = run(command_line(options, programs, rest))
-            if status in (4, 5):
-                return status
-            if kernels(options.kernel, options.also) != found:
-                raise LuoCtsError(
-                    f"{options.kernel} changed while it was measured", "once more, and leave the tree alone"
-                )
-        result = measured(found, programs, options.report_dir)
-        write(result, options.report_dir)
+        with reserved(options.report_dir):
+            return _measure(options, rest)
     except LuoCtsError as error:
         print(error, file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 2
+
+
+def _measure(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    found = kernels(options.kernel, options.also)
+    tree = found[0].source_dir
+    assert tree is not None
+    names = wanted_files(options.source, tree)
+    programs = [lines.read(kernel.symbols, tree, names) for kernel in found if kernel.symbols is not None]
+    status = 0
+    if not options.no_run:
+        logs = options.report_dir / "blocks"
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(parents=True)
+        started = time.monotonic()
+        status = run(command_line(options, programs, rest))
+        print(f"The run took {time.monotonic() - started:.0f} s.")
+        if status in (4, 5):
+            return status
+        if kernels(options.kernel, options.also) != found:
+            raise LuoCtsError(
+                f"{options.kernel} changed while it was measured", "once more, and leave the tree alone"
+            )
+    try:
+        result = measured(found, programs, options.report_dir, chosen=bool(options.source))
+    except LuoCtsError as error:
+        if status == 2:  # before the first machine was up: that there is nothing to report needs no reason
+            return status
+        raise error
+    index = write(result, options.report_dir)
     print(*summary(result), sep="\n")
-    print(f"Report: {options.report_dir / coverage_html.INDEX}")
-    return status
+    print(f"Report: {index}")
+    return status or int(bool(result.remarks))
 
 
 if __name__ == "__main__":

@@ -19,32 +19,41 @@ Block = dict[int, bytes]  # instructions, by their addresses
 _START = b"----------------\n"
 # Address and bytes; what follows two spaces is their meaning. Of an instruction of more than 8 bytes the rest
 # stands in lines of its own (QEMU's disas/capstone.c). A group of digits is a little-endian number.
-_INSTRUCTION = re.compile(rb"^0x([0-9a-f]+):  ((?:[0-9a-f]{2,8} )*[0-9a-f]{2,8})", re.MULTILINE)
+_INSTRUCTION = re.compile(rb"^0x([0-9a-f]+):  ((?:(?:[0-9a-f]{2}){1,4} ?)+)", re.MULTILINE)
 
-# Stretches that are no further apart are logged as one: the filter is on a command line.
+# Stretches that are no further apart, in bytes, are logged as one: the filter is a word of a command line,
+# and of such a word Linux takes 128 KiB (MAX_ARG_STRLEN).
 _GAP = 64
+_FILTER = 100 << 10
 
 
 def arguments(stretches: Iterable[range], directory: Path) -> str:
     """A ``--qemu-arg`` that has each machine log such code to a file of its own in ``directory``."""
-    wanted = ",".join(f"0x{stretch.start:x}+0x{len(stretch):x}" for stretch in joined(stretches))
     # What is in braces is filled in for each machine (fixtures/targets/qemu.py), and %d is QEMU's process: it
-    # begins the file anew, and not all names of machines are used once.
+    # begins the file anew, and a machine may be called as one of another run.
     file = str(directory.resolve()).replace("{", "{{").replace("}", "}}") + "/{machine}-%d.log"
     if file.count("%") > 1:
         raise UsageError(f"QEMU logs to no file with % in its name: {directory}", "choose another directory")
-    return shlex.join(["-d", "in_asm", "-dfilter", wanted, "-D", file])
+    return shlex.join(["-d", "in_asm", "-dfilter", _filter(list(stretches)), "-D", file])
 
 
-def joined(stretches: Iterable[range]) -> Sequence[range]:
-    """The same in order, with what touches or nearly does made one."""
+def _filter(stretches: Sequence[range]) -> str:
+    """What QEMU's -dfilter takes: these addresses, and some between them if there are very many."""
+    gap = _GAP
+    while len(words := ",".join(f"0x{s.start:x}+0x{len(s):x}" for s in joined(stretches, gap))) > _FILTER:
+        gap *= 2
+    return words
+
+
+def joined(stretches: Iterable[range], gap: int) -> Sequence[range]:
+    """The same in order, with those made one that are no further apart than ``gap``."""
     ordered = sorted(stretches, key=lambda stretch: stretch.start)
     starts = [ordered[0].start] if ordered else []
     ends: list[int] = []
     furthest = 0
     for before, after in pairwise(ordered):
         furthest = max(furthest, before.stop)
-        if after.start - furthest > _GAP:
+        if after.start - furthest > gap:
             ends.append(furthest)
             starts.append(after.start)
     if ordered:

@@ -2,7 +2,7 @@
 """From what machines logged to lines of source: one or more builds of the same source, and all machines."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,15 +81,21 @@ def _within(addresses: Sequence[int], place: range) -> bool:
 
 
 def error_paths(
-    programs: Sequence[Program], found: Sequence[FileCoverage], known: Sequence[Known]
+    programs: Sequence[Program],
+    found: Sequence[FileCoverage],
+    known: Sequence[Known],
+    absent: Collection[str] = (),
 ) -> list[ErrorPath]:
-    """Those that are in the files, with the lines they have here."""
+    """Those that are in the files, with the lines they have here, and those in files that are ``absent``."""
     placed = []
-    for source, file in zip(programs[0].files, found, strict=True):
-        for path in known:
-            if path.file != file.name:
-                continue
+    here = {file.name: (source, file) for source, file in zip(programs[0].files, found, strict=True)}
+    for path in known:
+        lines: tuple[int, ...] = ()
+        if path.file in here:
+            source, file = here[path.file]
             lines = path.here(source, file.text, file.counts)
-            said = (path.function, path.result, path.condition, path.kind, path.method, path.way)
-            placed.append(ErrorPath(path.id, path.file, *said, lines))
-    return sorted(placed, key=lambda path: path.number)
+        elif path.file not in absent:
+            continue
+        said = (path.function, path.result, path.condition, path.kind, path.method, path.way)
+        placed.append(ErrorPath(path.id, path.file, *said, lines, path.tests, path.why))
+    return placed
