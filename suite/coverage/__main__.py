@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from reports import coverage, coverage_html, tables
 from reports.coverage import Coverage, State
 from suite.coverage import blocks, measure, paths, unreachable
 from suite.coverage.measure import Executed
+from suite.coverage.unreachable import Unreachable
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "reports" / "out" / "coverage"
@@ -112,10 +113,24 @@ def command_line(options: argparse.Namespace, programs: Sequence[Program], rest:
     # fmt: on
 
 
+def excused(path: Path) -> list[Unreachable]:
+    """The list of unreachable lines at ``path``; raises UsageError for one that cannot be read."""
+    try:
+        return unreachable.load(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            str(error).splitlines()[0], "suite/coverage/unreachable.py says how it looks"
+        ) from error
+
+
 def measured(
-    found: Sequence[Kernel], programs: Sequence[Program], directory: Path, *, chosen: bool
+    found: Sequence[Kernel],
+    programs: Sequence[Program],
+    directory: Path,
+    known: Sequence[Unreachable],
+    absent: Collection[str],
 ) -> Coverage:
-    """What the logs below ``directory`` say; ``chosen``: of other files than LUO's and KHO's.
+    """What the logs below ``directory`` say; ``absent`` are files that this release does not have yet.
 
     Raises LuoCtsError where they say nothing of these kernels.
     """
@@ -129,7 +144,7 @@ def measured(
     kernel = found[0]
     assert kernel.source_dir is not None
     release = kernel.release
-    files, remarks = measure.files(programs, executed, kernel.source_dir, unreachable.load(), release)
+    files, remarks = measure.files(programs, executed, kernel.source_dir, known, release)
     properties = {
         "release": release,
         "kernels": ", ".join(each.spec for each in found),
@@ -137,7 +152,6 @@ def measured(
         "machines": str(len(logs)),
         "blocks": f"{executed.blocks}, and {executed.foreign} of other kernels, which do not count",
     }
-    absent = [] if chosen else [name for name in FILES if not (kernel.source_dir / name).is_file()]
     placed = measure.error_paths(programs, files, paths.load(), absent)
     return Coverage(properties, tuple(files), tuple(placed), tuple(remarks))
 
@@ -194,6 +208,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--append", default="", metavar="TEXT", help="added to the kernel command line")
     made.add_argument("--accel", default="tcg", choices=["auto", "kvm", "tcg"], help="always tcg")
     made.add_argument("--report-dir", type=Path, default=OUT, metavar="DIR", help="(reports/out/coverage)")
+    made.add_argument(
+        "--unreachable",
+        type=Path,
+        default=unreachable.FILE,
+        metavar="FILE",
+        help="lines that cannot be reached (configs/unreachable.yaml)",
+    )
     made.add_argument("--no-run", action="store_true", help="only the report, of logs that are there")
     return made
 
@@ -225,6 +246,8 @@ def _measure(options: argparse.Namespace, rest: Sequence[str]) -> int:
     tree = found[0].source_dir
     assert tree is not None
     names = wanted_files(options.source, tree)
+    absent = [] if options.source else [name for name in FILES if name not in names]
+    known = excused(options.unreachable)
     programs = [lines.read(kernel.symbols, tree, names) for kernel in found if kernel.symbols is not None]
     status = 0
     if not options.no_run:
@@ -241,7 +264,7 @@ def _measure(options: argparse.Namespace, rest: Sequence[str]) -> int:
                 f"{options.kernel} changed while it was measured", "once more, and leave the tree alone"
             )
     try:
-        result = measured(found, programs, options.report_dir, chosen=bool(options.source))
+        result = measured(found, programs, options.report_dir, known, absent)
     except LuoCtsError as error:
         if status == 2:  # before the first machine was up: that there is nothing to report needs no reason
             return status
