@@ -148,6 +148,20 @@ class TestOnMachines:
         finally:
             subprocess.run(["umount", disk], check=True)
 
+    def test_machines_of_tests_own_have_logs_of_their_own(self, tmp_path: Path) -> None:
+        code = """
+    @pytest.mark.parametrize("number", range(2))
+    def test_own(own_machines, number):
+        own_machines.fresh()
+    """
+        logs = tmp_path / "logs"
+        logs.mkdir()
+        outcome = run(tmp_path, code, f"--qemu-arg=-d guest_errors -D {logs}/{{machine}}.log")
+        assert outcome.status == 0
+        consoles = {path.name.partition(".")[0] for path in (outcome.directory / "console").glob("test_own*")}
+        assert len(consoles) == 2
+        assert {path.stem for path in logs.glob("test_own*")} == consoles
+
     def test_kernel_that_was_booted_without_live_update_is_told(self, tmp_path: Path) -> None:
         outcome = run(tmp_path, batch(), "--append", "liveupdate=off")
         assert set(outcome.verdicts.values()) == {"error"}

@@ -69,6 +69,11 @@ def no_magic(held: Held) -> None:
     held.memory.write(held.handover.root.address, bytes(4))
 
 
+def other_tree(held: Held) -> None:
+    compatible = held.handover.root.tree.root.property("compatible", "KHO FDT")
+    held.memory.write(compatible.address, b"kho-v0")
+
+
 def no_map(held: Held) -> None:
     put_word(held.memory, held.handover.root.map_property(), 0)
 
@@ -85,6 +90,7 @@ def map_short(held: Held) -> None:
 NO_MAP = "KHO: failed to get preserved memory map"
 UNREADABLE = {
     "no device tree": (no_magic, "KHO: setup: handover FDT ("),
+    "device tree of another version": (other_tree, "KHO: setup: handover FDT ("),
     "no memory map": (no_map, REVIVAL),
     "memory map not named": (map_missing, NO_MAP),
     "address of the memory map short": (map_short, NO_MAP),
