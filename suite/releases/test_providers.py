@@ -6,13 +6,16 @@ lib/tests/liveupdate.c has three objects that are preserved with the first file 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from errno import ENOENT
 
 import pytest
 
+from fixtures.held import Held
 from fixtures.luo import Luo, refused
 from fixtures.machine import Machine
 from fixtures.scenario import Kexec
+from kernel.abi.luo import FlbEntry
 from suite.boot.log import said
 from suite.releases.estate import DEBUGFS, there
 from suite.releases.kernels import Kernels
@@ -117,3 +120,54 @@ def test_objects_that_the_kernel_before_did_not_know_leave_the_files_alone(
     assert registered(lines(machine)) == []
     with refused(ENOENT):
         session.retrieve(1)
+
+
+def first_object(held: Held) -> FlbEntry:
+    assert held.handover.luo is not None
+    assert held.handover.luo.flbs is not None
+    return held.handover.luo.flbs.entries[0]
+
+
+def other_data(held: Held) -> None:
+    entry = first_object(held)
+    entry.replace(data=entry.data ^ 1).write(held.memory)
+
+
+def no_files(held: Held) -> None:
+    first_object(held).replace(count=0).write(held.memory)
+
+
+def without(told: Sequence[str], name: str) -> list[str]:
+    return [line for line in told if not line.startswith(f"{name}: ")]
+
+
+@pytest.mark.clause("releases.test-flb.refused", "tampering.no-warning")
+def test_object_that_its_owner_does_not_take_back_is_told_and_holds_up_no_file(
+    luo: Luo, machine: Machine, kernels: Kernels
+) -> Scenario:
+    luo = yield kernels.variant(VARIANT)
+    luo.create_session("vm").preserve(luo.memfd(b"x"), token=1)
+
+    luo = yield replace(kernels.variant(VARIANT), at_handover=other_data)
+    name = "liveupdate-test-flb-v0"
+    told = registered(lines(machine))
+    assert f"liveupdate_flb_get_incoming for {name} failed: -EINVAL" in told
+    assert [line for line in told if line in FOUND] == without(FOUND, name)
+    session = luo.retrieve_session("vm")
+    assert session.retrieve(1).read_all() == b"x"
+    session.finish()
+    finished = registered(lines(machine))[len(told) :]
+    assert sorted(finished) == without(FINISHED, name)
+
+
+@pytest.mark.clause("tampering.no-warning")
+def test_object_of_no_file_is_no_reason_for_a_warning(
+    luo: Luo, machine: Machine, kernels: Kernels
+) -> Scenario:
+    luo = yield kernels.variant(VARIANT)
+    luo.create_session("vm").preserve(luo.memfd(b"x"), token=1)
+
+    luo = yield replace(kernels.variant(VARIANT), at_handover=no_files)
+    session = luo.retrieve_session("vm")
+    assert session.retrieve(1).read_all() == b"x"
+    session.finish()
