@@ -5,7 +5,7 @@ import pytest
 
 from fixtures.agent.errors import SyscallError
 from fixtures.luo import PAGE, Luo
-from fixtures.pages import meminfo, pfns
+from fixtures.pages import pfns, total_memory
 from fixtures.scenario import Kexec
 from suite.boot.scratch import scratch
 from suite.scenario import Scenario
@@ -28,7 +28,7 @@ def cross(luo: Luo, limit: int) -> Scenario:
 
     luo = yield Kexec(f"mem={limit}M")
 
-    assert meminfo(luo.actor)["MemTotal"] * PAGE < min(limit, 1024) * MIB
+    assert total_memory(luo.actor) < min(limit, 1024) * MIB
     try:
         ram = luo.retrieve_session("vm").retrieve(1)
     except SyscallError:

@@ -14,9 +14,9 @@ from fixtures.machine import Machine
 from kernel import uapi
 from kernel.release import KernelRelease
 from suite.boot.log import said
+from suite.kho.debugfs import FOLDER, present
 from suite.releases.sighting import Sighting
 
-DEBUGFS = "/sys/kernel/debug/kho"
 FIRST_WITH_SEALS = KernelRelease(7, 1)
 
 _VERSION = re.compile(rb"(?:kho|luo)-v\d+")
@@ -119,9 +119,9 @@ def versions(actor: Actor, side: str) -> tuple[str, ...]:
     """
     found = []
     for name in ("fdt", "sub_fdts/LUO"):
-        path = f"{DEBUGFS}/{side}/{name}"
-        if there(actor, path):
-            match = _VERSION.search(actor.read_file(path))
+        path = f"{side}/{name}"
+        if present(actor, path):
+            match = _VERSION.search(actor.read_file(f"{FOLDER}/{path}"))
             found += [match[0].decode()] if match else []
     return tuple(found)
 
@@ -154,15 +154,6 @@ class Journey:
             versions(luo.actor, "out"),
             retrieved,
             differences,
-            inherited=there(luo.actor, f"{DEBUGFS}/in/fdt"),
+            inherited=present(luo.actor, "in/fdt"),
             log=tuple(said(machine, *_TELLING)),
         )
-
-
-def there(actor: Actor, path: str) -> bool:
-    return actor.raw("faccessat", uapi.AT_FDCWD, path, 0) == 0
-
-
-def total_memory(actor: Actor) -> int:
-    """Bytes that the kernel manages; what waits to be taken back is not among them."""
-    return int(actor.read_file("/proc/meminfo").split()[1]) << 10

@@ -17,7 +17,7 @@ from fixtures.machine import Machine
 from fixtures.scenario import Kexec
 from kernel.abi.luo import FlbEntry
 from suite.boot.log import said
-from suite.releases.estate import DEBUGFS, there
+from suite.kho.debugfs import present
 from suite.releases.kernels import Kernels
 from suite.scenario import Scenario
 
@@ -52,11 +52,11 @@ def registered(told: Sequence[str]) -> Sequence[str]:
 def test_saved_folios_are_whole_in_the_next_kernel(luo: Luo, machine: Machine, kernels: Kernels) -> Scenario:
     luo = yield kernels.variant(VARIANT)
     assert said(machine, "test_kho: ") == []
-    assert there(luo.actor, f"{DEBUGFS}/out/sub_fdts/kho_test")
+    assert present(luo.actor, "out/sub_fdts/kho_test")
 
     luo = yield kernels.variant(VARIANT)
     assert said(machine, "test_kho: ") == ["test_kho: KHO restore succeeded"]
-    assert there(luo.actor, f"{DEBUGFS}/in/sub_fdts/kho_test")
+    assert present(luo.actor, "in/sub_fdts/kho_test")
 
 
 @pytest.mark.clause("releases.test-flb")

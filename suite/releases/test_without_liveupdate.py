@@ -7,9 +7,11 @@ import pytest
 
 from fixtures.luo import DEVICE, Luo, refused
 from fixtures.machine import Machine
+from fixtures.pages import total_memory
 from suite.boot.log import said
 from suite.boot.scratch import areas
-from suite.releases.estate import DEBUGFS, leave, there, total_memory
+from suite.kho.debugfs import FOLDER, present
+from suite.releases.estate import leave
 from suite.releases.kernels import Kernels
 from suite.scenario import Scenario
 
@@ -35,8 +37,8 @@ def test_kernel_without_live_update_takes_part_in_the_handover(
     scratch = areas(luo.actor)
 
     luo = yield kernels.variant(NO_LIVEUPDATE)
-    assert not there(luo.actor, DEVICE)
-    assert there(luo.actor, f"{DEBUGFS}/in/sub_fdts/LUO")
+    assert not luo.actor.exists(DEVICE)
+    assert present(luo.actor, "in/sub_fdts/LUO")
     assert areas(luo.actor) == scratch
     assert said(machine, "luo: ", "KHO: setup:", "KHO: disabling", "KHO: failed") == []
 
@@ -70,12 +72,12 @@ def test_kernel_without_kho_ignores_what_it_is_handed(
     luo = yield kernels.variant(NO_KHO)
     assert len(said(machine, "Passed KHO data, but CONFIG_KEXEC_HANDOVER not set. Ignoring.")) == 1
     assert said(machine, "KHO: ", "luo: ") == []
-    assert not there(luo.actor, DEVICE)
-    assert not there(luo.actor, DEBUGFS)
+    assert not luo.actor.exists(DEVICE)
+    assert not luo.actor.exists(FOLDER)
 
     luo = yield kernels.back
     assert said(machine, "KHO: found", "KHO: exec from", "KHO: disabling", "luo: Retrieved") == []
-    assert not there(luo.actor, f"{DEBUGFS}/in/fdt")
+    assert not present(luo.actor, "in/fdt")
     starts_anew(luo)
 
 
