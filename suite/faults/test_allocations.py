@@ -105,9 +105,15 @@ def test_device_that_could_not_be_opened_can_be_opened_again(luo: Luo, allocatio
     luo.create_session("vm")
 
 
-@pytest.mark.alone  # it counts the sessions of the machine
 @pytest.mark.clause("allocation.create")
-@pytest.mark.parametrize("others", [0, SESSION_BLOCK], ids=["first", "first of a block"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param(0, id="any"),
+        # It counts the sessions of the machine.
+        pytest.param(SESSION_BLOCK, id="first of a block", marks=pytest.mark.alone),
+    ],
+)
 def test_session_that_could_not_be_made_can_be_made_again(
     luo: Luo, allocations: Allocations, others: int
 ) -> Scenario:
@@ -309,14 +315,15 @@ def test_device_whose_first_opening_lacks_memory_is_of_no_use_until_the_next_ker
         luo = yield KEXEC
 
 
-@pytest.mark.alone  # what is below one function, is so for all
 @pytest.mark.clause("allocation.reboot")
 def test_handover_needs_no_memory(luo: Luo, machine: Machine) -> Scenario:
     preserve_many(luo.create_session("vm"), range(FILE_BLOCK + 1))
-    luo.create_crowd([f"crowd {number}" for number in range(SESSION_BLOCK)], 1, b"x")
-    allocations = of(luo)
-    allocations.only_below("liveupdate_reboot")
 
-    luo = yield Kexec(before_jump=lambda: allocations.fail_next(machine.admin))
+    def starve() -> None:
+        allocations = of(luo)
+        allocations.only_below("liveupdate_reboot")
+        allocations.fail_next(machine.admin)
+
+    luo = yield Kexec(before_jump=starve)
 
     assert wrong_contents(luo.retrieve_session("vm"), range(FILE_BLOCK + 1)) == {}
