@@ -62,7 +62,9 @@ class ErrorPath:
     why: str = ""  # none does
 
 
-PARTLY, NO_CODE = "partly reached", "without code in this kernel"
+# Of the last kind are places that a release does not have, and those of which the compiler made code of other
+# lines: of a call into a header, code of that header.
+PARTLY, NO_CODE = "partly reached", "without code of its own"
 PATH_STATES = (str(State.REACHED), PARTLY, str(State.MISSED), str(State.UNREACHABLE), NO_CODE)
 
 

@@ -140,6 +140,11 @@ def test_joined_stretches_hold_all_and_lie_apart(pieces: list[tuple[int, int]], 
     assert all({address - step for step in range(gap + 1)} & wanted for address in held)
 
 
+@pytest.mark.parametrize(("start", "count"), [(1, 1), (9, 1), (10, 2)])
+def test_stretches_a_gap_apart_are_one(start: int, count: int) -> None:
+    assert len(blocks.joined([range(start, start + 1), range(0, 1)], 8)) == count
+
+
 def test_a_word_of_the_command_line_is_split_as_qemu_needs_it(tmp_path: Path) -> None:
     words = shlex.split(blocks.arguments([range(16, 48), range(4096, 4097)], tmp_path))
     assert words[:4] == ["-d", "in_asm", "-dfilter", "0x10+0x20,0x1000+0x1"]

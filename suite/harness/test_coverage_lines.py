@@ -153,6 +153,13 @@ def test_all_sections_are_covered(program: Program) -> None:
     assert program.at(end - 1, 2) is None
 
 
+def test_what_the_linker_dropped_is_no_code(tmp_path: Path) -> None:
+    vmlinux = build(tmp_path, "-ffunction-sections", "-Wl,--gc-sections")
+    assert lines.read(vmlinux, tmp_path / "tree", ["kernel/a.c"]).files[0].lines
+    with pytest.raises(LuoCtsError, match=r"no code of arch/x/kernel/a\.c"):
+        lines.read(vmlinux, tmp_path / "tree", ["arch/x/kernel/a.c"])
+
+
 @pytest.mark.parametrize(
     ("flags", "paths"),
     [

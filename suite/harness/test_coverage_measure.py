@@ -53,6 +53,16 @@ def test_two_machines_count_for_two(lab: Lab, tmp_path: Path) -> None:
     assert executed.foreign == 0
 
 
+def test_an_instruction_counts_for_the_lines_that_it_is_of_and_no_other(lab: Lab) -> None:
+    program = lab.small.program
+    (file,) = program.files
+    for at in range(program.stretches[0].start, program.stretches[0].stop):
+        executed = Executed(((frozenset({at}),),), 1, 0)
+        mine = {line for line, places in file.lines.items() if any(at in place for place in places)}
+        found = counts(executed, [program], lab.small.tree)
+        assert {line for line, count in found.items() if count} == mine
+
+
 def test_a_line_that_nobody_executed_counts_nothing(lab: Lab, tmp_path: Path) -> None:
     programs = [lab.small.program]
     found = counts(ran(tmp_path / "logs", programs, lab.small), programs, lab.small.tree)

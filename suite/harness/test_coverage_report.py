@@ -92,7 +92,7 @@ def test_each_error_path_has_its_state() -> None:
     states = [FOUND.state(each) for each in FOUND.paths]
     assert states == ["reached", coverage.PARTLY, "missed", "unreachable", coverage.NO_CODE, coverage.NO_CODE]
     assert coverage.tally(FOUND) == (
-        "6 error paths: 1 reached, 1 partly reached, 1 missed, 1 unreachable, 2 without code in this kernel"
+        "6 error paths: 1 reached, 1 partly reached, 1 missed, 1 unreachable, 2 without code of its own"
     )
 
 
