@@ -323,8 +323,11 @@ def metadata_nowhere(held: Held) -> None:
     ids=lambda change: change.__name__.replace("_", " "),
 )
 @pytest.mark.clause("tampering.followed")
-def test_address_into_nowhere_ends_the_kernel_or_is_refused(own_machines: Runner, change: Change) -> None:
+def test_address_into_nowhere_ends_the_kernel_or_is_refused(
+    own_machines: Runner, change: Change, record_property: Callable[[str, object], None]
+) -> None:
     end = ending(own_machines, prepare, change)
+    record_property("the next kernel", end.outcome)
     if end.death is None:
         assert end.said(REVIVAL) or change is metadata_nowhere
     else:
