@@ -20,7 +20,10 @@ def patch(tree: Path, directory: Path) -> str:
     if not (tree / _LUO).is_file():
         raise UsageError(f"{tree} has no LUO, so the overlay {directory.name} has no place in it")
     return "".join(
-        row for file in sorted(directory.rglob("*")) if file.is_file() for row in _added(tree, directory, file)
+        row
+        for file in sorted(directory.rglob("*"))
+        if file.is_file()
+        for row in _added(tree, directory, file)
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tests of callbacks do over and over: sessions full of provider files, calls under way, a failed reboot."""
+"""What tests of callbacks do over and over: sessions full of provider files, calls under way, a reboot."""
 
 import struct
 
@@ -14,7 +14,7 @@ SESSIONS_PA = 16
 
 
 def preserved(luo: Luo, provider: Provider, sessions: int, files: int) -> dict[str, Session]:
-    """Sessions "0", "1", … with files "00", "01", … of their own names as contents; the number is the token."""
+    """Sessions "0", "1", … with files "00", "01", … that hold their names, under tokens from 0 on."""
     found = {}
     for number in range(sessions):
         session = luo.create_session(str(number))

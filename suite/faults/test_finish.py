@@ -44,7 +44,9 @@ def test_finish_is_refused_as_long_as_one_file_cannot(luo: Luo, stubborn: str) -
 
 @pytest.mark.clause("faults.finish.asked")
 @finish_or_close
-def test_all_files_are_asked_before_the_first_is_finished(luo: Luo, end: Callable[[Session], None]) -> Scenario:
+def test_all_files_are_asked_before_the_first_is_finished(
+    luo: Luo, end: Callable[[Session], None]
+) -> Scenario:
     preserved(luo, Provider(luo), sessions=1, files=4)
 
     luo = yield KEXEC
@@ -55,7 +57,9 @@ def test_all_files_are_asked_before_the_first_is_finished(luo: Luo, end: Callabl
     end(session)
     ops = [call.op for call in provider.calls if call.op in ("can_finish", "finish")]
     assert ops == ["can_finish"] * 4 + ["finish"] * 4
-    assert provider.statuses("can_finish") == provider.statuses("finish") == {"00": 0, "01": 0, "02": 0, "03": 1}
+    assert (
+        provider.statuses("can_finish") == provider.statuses("finish") == {"00": 0, "01": 0, "02": 0, "03": 1}
+    )
 
 
 @pytest.mark.clause("faults.finish.late")

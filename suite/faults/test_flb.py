@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Global data that goes with files (FLB): when its callbacks are called, how often, and what their failures do.
+"""Global data that goes with files (FLB): when its callbacks are called, how often, what their failures do.
 
-Handlers are shared by all tests of a machine. The tests of one kernel use "f" and "g" and take their FLBs back;
-scenarios, which share generations, have letters that no other test's files name.
+Handlers are shared by all tests of a machine. The tests of one kernel use "f" and "g" and take their FLBs
+back; scenarios, which share generations, have letters that no other test's files name.
 """
 
 from errno import EIO, ENODATA, ENODEV, ENOENT, ENOMEM
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.provider
 
 def flb_calls(provider: Provider) -> list[tuple[str, str]]:
     """The FLB callbacks so far, and for which FLB."""
-    return [(call.op.removeprefix("flb_"), call.name) for call in provider.calls if call.op.startswith("flb_")]
+    return [
+        (call.op.removeprefix("flb_"), call.name) for call in provider.calls if call.op.startswith("flb_")
+    ]
 
 
 @pytest.mark.clause("faults.flb.preserve.first", "faults.flb.unpreserve.last")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""preserve(), unpreserve(), can_preserve() and get_id() that fail or sleep, and what the module is held for."""
+"""preserve(), unpreserve(), can_preserve() and get_id() that fail or sleep, and how the module is held."""
 
 from errno import EBUSY, EFBIG, EINTR, EIO, ENOENT, ENOMEM, EOPNOTSUPP
 

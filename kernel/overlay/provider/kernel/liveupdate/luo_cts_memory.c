@@ -18,7 +18,7 @@
 
 #define SUBTREE	"luo-cts"
 
-enum kind { NONE, FOLIO, PAGES, VMALLOC, ALLOC };
+enum kind { NONE, FOLIO, PAGES, SPAN, VMALLOC, ALLOC };
 
 struct piece {
 	char name[LUO_CTS_NAME];
@@ -276,6 +276,34 @@ static int preserve_alloc(char **words, int count, struct seq_buf *answer)
 	return 0;
 }
 
+/*
+ * span NAME PAGES: so many pages on each side of where one node's memory ends and another's begins, whoever
+ * uses them: nobody writes to them.
+ */
+static int preserve_span(char **words, int count, struct seq_buf *answer)
+{
+	unsigned long number, end;
+	struct piece *piece;
+	int err = kstrtoul(words[1], 0, &number);
+
+	if (err)
+		return err;
+	guard(mutex)(&lock);
+	piece = free_slot(words[0]);
+	if (!piece)
+		return -ENFILE;
+	end = node_end_pfn(0);
+	if (!pfn_valid(end) || pfn_to_nid(end) == pfn_to_nid(end - 1))
+		return -ENODEV;
+	err = kho_preserve_pages(pfn_to_page(end - number), 2 * number);
+	if (err)
+		return err;
+	piece->phys = PFN_PHYS(end - number);
+	piece->count = 2 * number;
+	note(piece, words[0], SPAN);
+	return 0;
+}
+
 /* unpreserve NAME */
 static int unpreserve(char **words, int count, struct seq_buf *answer)
 {
@@ -295,6 +323,9 @@ static int unpreserve(char **words, int count, struct seq_buf *answer)
 	case PAGES:
 		kho_unpreserve_pages(phys_to_page(piece->phys), piece->count);
 		free_block(origin->block, origin->order);
+		break;
+	case SPAN:
+		kho_unpreserve_pages(phys_to_page(piece->phys), piece->count);
 		break;
 	case VMALLOC:
 		kho_unpreserve_vmalloc(&piece->area);
@@ -338,7 +369,8 @@ static int restore_pages(struct piece *piece, struct seq_buf *answer)
 
 	if (!page)
 		return -EIO;
-	judge(answer, piece, page_address(page), piece->count);
+	if (piece->kind == PAGES)
+		judge(answer, piece, page_address(page), piece->count);
 	for (u64 i = 0; i < piece->count; i++)
 		wrong += PageCompound(page + i) || page_ref_count(page + i) != 1;
 	seq_buf_printf(answer, "%llu pages that are not single\n", wrong);
@@ -376,6 +408,7 @@ static int restore(char **words, int count, struct seq_buf *answer)
 	case FOLIO:
 		return restore_folio(piece, answer);
 	case PAGES:
+	case SPAN:
 		return restore_pages(piece, answer);
 	case VMALLOC:
 		return restore_vmalloc(piece, answer);
@@ -462,6 +495,33 @@ static int nothing(char **words, int count, struct seq_buf *answer)
 	kho_unpreserve_free(NULL);
 	kho_restore_free(NULL);
 	return 0;
+}
+
+/* alloc-only BYTES, subtree-only NAME: nothing else of KHO is used on the way. */
+static int alloc_only(char **words, int count, struct seq_buf *answer)
+{
+	unsigned long size;
+	void *memory;
+	int err = kstrtoul(words[0], 0, &size);
+
+	if (err)
+		return err;
+	memory = kho_alloc_preserve(size);
+	if (IS_ERR(memory))
+		return PTR_ERR(memory);
+	kho_unpreserve_free(memory);
+	return 0;
+}
+
+static int subtree_only(char **words, int count, struct seq_buf *answer)
+{
+	void *blob = (void *)get_zeroed_page(GFP_KERNEL);
+	int err = blob ? luo_cts_add_subtree(words[0], blob, PAGE_SIZE) : -ENOMEM;
+
+	if (!err)
+		kho_remove_subtree(blob);
+	free_page((unsigned long)blob);
+	return err;
 }
 
 /* subtree-add NAME, subtree-del NAME: a page of its own below each; the name may be anything. */
@@ -553,6 +613,7 @@ static int kho_state(char **words, int count, struct seq_buf *answer)
 const struct luo_cts_command luo_cts_memory_commands[] = {
 	{ "folio", 2, 2, preserve_folio },
 	{ "pages", 4, 4, preserve_pages },
+	{ "span", 2, 2, preserve_span },
 	{ "vmalloc", 3, 3, preserve_vmalloc },
 	{ "alloc", 2, 2, preserve_alloc },
 	{ "unpreserve", 1, 1, unpreserve },
@@ -562,6 +623,8 @@ const struct luo_cts_command luo_cts_memory_commands[] = {
 	{ "restore-nothing", 2, 2, restore_nothing },
 	{ "no-vmalloc", 1, 1, no_vmalloc },
 	{ "nothing", 0, 0, nothing },
+	{ "alloc-only", 1, 1, alloc_only },
+	{ "subtree-only", 1, 1, subtree_only },
 	{ "subtree-add", 1, 1, subtree_add },
 	{ "subtree-del", 1, 1, subtree_del },
 	{ "subtree-del-unknown", 0, 0, subtree_del_unknown },

@@ -37,7 +37,7 @@ static int node(phys_addr_t phys, void *data)
 	return ++walk->nodes == walk->stop_node ? walk->value : 0;
 }
 
-/* radix-init; radix-destroy; radix-nodes: how many nodes it has */
+/* radix-init, radix-destroy */
 static int init(char **words, int count, struct seq_buf *answer)
 {
 	return tree.root ? -EEXIST : kho_radix_init_tree(&tree, NULL);
@@ -76,6 +76,18 @@ static int add(char **words, int count, struct seq_buf *answer)
 	return kstrtoul(words[0], 0, &key) ?: kho_radix_add_key(&tree, key);
 }
 
+/* radix-fill FIRST COUNT STEP */
+static int fill(char **words, int count, struct seq_buf *answer)
+{
+	unsigned long key, number, step;
+	int err;
+
+	err = kstrtoul(words[0], 0, &key) ?: kstrtoul(words[1], 0, &number) ?: kstrtoul(words[2], 0, &step);
+	for (; !err && number; number--, key += step)
+		err = kho_radix_add_key(&tree, key);
+	return err;
+}
+
 static int del(char **words, int count, struct seq_buf *answer)
 {
 	unsigned long key;
@@ -106,7 +118,7 @@ static int walk(char **words, int count, struct seq_buf *answer)
 	return err;
 }
 
-/* radix-count: how many keys and nodes a walk meets that only counts the one or the other. */
+/* radix-nodes: how many nodes a walk meets; one that looks for nothing goes through as well. */
 static int tally(char **words, int count, struct seq_buf *answer)
 {
 	const struct kho_radix_walk_cb nodes = { .node = node };
@@ -123,6 +135,7 @@ const struct luo_cts_command luo_cts_radix_commands[] = {
 	{ "radix-destroy", 0, 0, destroy },
 	{ "radix-rootless", 1, 1, rootless },
 	{ "radix-add", 1, 1, add },
+	{ "radix-fill", 3, 3, fill },
 	{ "radix-del", 1, 1, del },
 	{ "radix-walk", 0, 3, walk },
 	{ "radix-nodes", 0, 0, tally },
