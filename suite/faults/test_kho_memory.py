@@ -257,6 +257,17 @@ def test_subtrees_cross_with_their_sizes(luo: Luo) -> Scenario:
                 provider.do("subtree-get", name)
 
 
+def has_room(provider: Provider, name: str) -> bool:
+    """Add a subtree; False where there is no memory for it."""
+    try:
+        provider.do("subtree-add", name)
+    except SyscallError as error:
+        if error.errno != ENOMEM:
+            raise
+        return False
+    return True
+
+
 @pytest.mark.alone
 @pytest.mark.clause("faults.kho.subtree.full")
 def test_subtree_that_does_not_fit_is_refused_and_all_others_cross(luo: Luo) -> Scenario:
@@ -264,13 +275,7 @@ def test_subtree_that_does_not_fit_is_refused_and_all_others_cross(luo: Luo) -> 
     names: list[str] = []
     # Ever shorter names: the tree (one page) gets full in each of the places where it can.
     for length in range(90, 3, -1):
-        while True:
-            name = f"{len(names):02}".ljust(length, "x")
-            try:
-                provider.do("subtree-add", name)
-            except SyscallError as error:
-                assert error.errno == ENOMEM
-                break
+        while has_room(provider, name := f"{len(names):02}".ljust(length, "x")):
             names.append(name)
     assert len(names) > 20
     provider.do("subtree-del", names.pop(3))

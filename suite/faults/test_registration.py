@@ -191,6 +191,7 @@ def test_flb_beyond_the_most_is_refused(luo: Luo) -> Scenario:
 
 
 @pytest.mark.alone
+@pytest.mark.warns("liveupdate_register_flb")
 @pytest.mark.clause("faults.flb.register.ops")
 @pytest.mark.parametrize("op", FLB_OPS)
 def test_flb_that_lacks_an_operation_is_refused(luo: Luo, op: str) -> None:
@@ -201,6 +202,7 @@ def test_flb_that_lacks_an_operation_is_refused(luo: Luo, op: str) -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.warns("liveupdate_register_flb")
 @pytest.mark.clause("faults.flb.register.handler")
 def test_flb_of_a_handler_that_is_not_registered_is_refused(luo: Luo) -> None:
     provider = Provider(luo)
