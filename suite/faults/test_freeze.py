@@ -218,4 +218,5 @@ def test_calls_wait_for_a_freeze_that_sleeps_and_go_on_when_it_fails(luo: Luo, l
     creating.wait()
     sessions["0"].preserve(provider.file("more"), 1)
     assert provider.called("unfreeze") == ["00"]
+    rebooter.close()
     unload(luo.actor)
