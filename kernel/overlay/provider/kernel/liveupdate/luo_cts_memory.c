@@ -364,17 +364,20 @@ static int restore_folio(struct piece *piece, struct seq_buf *answer)
 
 static int restore_pages(struct piece *piece, struct seq_buf *answer)
 {
+	unsigned long before = totalram_pages();
 	struct page *page = kho_restore_pages(piece->phys, piece->count);
+	unsigned long given = totalram_pages() - before;
 	u64 wrong = 0;
 
 	if (!page)
 		return -EIO;
 	if (piece->kind == PAGES)
 		judge(answer, piece, page_address(page), piece->count);
+	/* What KHO has restored it has let go of: nothing of its own is left in the page. */
 	for (u64 i = 0; i < piece->count; i++)
-		wrong += PageCompound(page + i) || page_ref_count(page + i) != 1;
-	seq_buf_printf(answer, "%llu pages that are not single\n", wrong);
-	for (u64 i = 0; i < piece->count && !wrong; i++)
+		wrong += PageCompound(page + i) || page_ref_count(page + i) != 1 || page_private(page + i);
+	seq_buf_printf(answer, "%llu pages that are not single, %lu given\n", wrong, given);
+	for (u64 i = 0; i < piece->count && !wrong && given == piece->count; i++)
 		__free_page(page + i);
 	return 0;
 }
