@@ -179,7 +179,8 @@ def test_object_of_a_handler_that_was_taken_back_goes_with_the_last_file(luo: Lu
     provider.unlink_flb("flb", "f")
     session.close()
     other.close()
-    assert provider.called("flb_preserve", "flb_unpreserve") == ["flb", "flb"]
+    calls = provider.called("flb_preserve", "flb_unpreserve")
+    assert calls == ["flb", "flb"], "an object whose handler was taken back stays preserved"
 
 
 # In the next kernel
@@ -227,7 +228,8 @@ def test_object_that_nobody_retrieved_is_finished(luo: Luo) -> Scenario:
     provider.make_flb("flb", "j")
     luo.retrieve_session("vm").finish()
     # Without retrieve() there is no object that finish() could be given, and the data must not be lost.
-    assert flb_calls(provider) == [("retrieve", "flb"), ("finish", "flb")]
+    wanted = [("retrieve", "flb"), ("finish", "flb")]
+    assert flb_calls(provider) == wanted, "an object that nobody retrieved is not finished"
 
 
 @pytest.mark.alone
@@ -332,7 +334,7 @@ def test_object_that_is_held_at_the_handover_is_finished_with_the_last_file(luo:
     assert provider.flb("get-in", "flb") == "flb"
     provider.flb("put-in", "flb")
     luo.retrieve_session("vm").finish()
-    assert provider.called("flb_finish") == ["flb"]
+    assert provider.called("flb_finish") == ["flb"], "an object that was held at the handover is not finished"
 
 
 @pytest.mark.clause("faults.flb.retrieve")
