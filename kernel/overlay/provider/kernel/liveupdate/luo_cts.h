@@ -8,6 +8,10 @@
 #define _LUO_CTS_H
 
 #include <linux/kexec_handover.h>
+#if __has_include(<linux/kho/abi/kexec_handover.h>)
+/* struct kho_vmalloc, which has been in linux/kexec_handover.h before */
+#include <linux/kho/abi/kexec_handover.h>
+#endif
 #include <linux/kho/abi/luo.h>
 #include <linux/liveupdate.h>
 #include <linux/module.h>
@@ -18,7 +22,7 @@
 /* FLBs are there. */
 #define LUO_CTS_FLB		(LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0))
 /* finish() is told the status of retrieve(), not only whether it was successful. */
-#define LUO_CTS_STATUS		(LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0))
+#define LUO_CTS_STATUS		(LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 9))
 /* get_id(); unregistering gives nothing back; put_incoming(); blobs have a size; the radix tree. */
 #define LUO_CTS_7_1		(LINUX_VERSION_CODE >= KERNEL_VERSION(7, 1, 0))
 /* put_outgoing(); sets of blocks. */

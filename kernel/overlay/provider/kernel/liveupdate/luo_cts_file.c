@@ -336,6 +336,7 @@ struct liveupdate_file_handler *luo_cts_handler(const char *name)
 	return handler ? &handler->fh : NULL;
 }
 
+#if LUO_CTS_FLB
 /* A handler that was initialized and never registered, for who must refuse it. */
 struct liveupdate_file_handler *luo_cts_unregistered_handler(void)
 {
@@ -348,6 +349,7 @@ struct liveupdate_file_handler *luo_cts_unregistered_handler(void)
 
 	return &handler.fh;
 }
+#endif
 
 static int leave_out(struct liveupdate_file_ops *ops, const char *op)
 {

@@ -7,7 +7,6 @@
 #include <linux/cleanup.h>
 #include <linux/gfp.h>
 #include <linux/io.h>
-#include <linux/kho/abi/kexec_handover.h>
 #include <linux/kstrtox.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>

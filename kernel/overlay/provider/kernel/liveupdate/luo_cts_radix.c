@@ -3,13 +3,14 @@
  * A radix tree of KHO's of our own: keys, and walks that their callbacks stop.
  */
 
-#include <linux/kho_radix_tree.h>
 #include <linux/kstrtox.h>
 #include <linux/mutex.h>
 #include <linux/string.h>
 #include "luo_cts.h"
 
 #if LUO_CTS_7_3
+
+#include <linux/kho_radix_tree.h>
 
 static struct kho_radix_tree tree;
 
