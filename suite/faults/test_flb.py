@@ -183,6 +183,20 @@ def test_object_of_a_handler_that_was_taken_back_goes_with_the_last_file(luo: Lu
     assert calls == ["flb", "flb"], "an object whose handler was taken back stays preserved"
 
 
+@pytest.mark.alone
+@pytest.mark.warns("refcount_t: underflow")
+@pytest.mark.clause("faults.flb.put.twice")
+def test_object_that_is_put_once_too_often_takes_the_kernel_no_further_than_a_warning(luo: Luo) -> None:
+    provider = Provider(luo)
+    provider.make_flb("flb", "f")
+    provider.flb("put-out", "flb")
+    assert flb_calls(provider) == []
+    # Files of other handlers have nothing to do with it.
+    session = luo.create_session("vm")
+    session.preserve(provider.file("one", "g"), 1)
+    session.close()
+
+
 # In the next kernel
 
 

@@ -156,6 +156,15 @@ def managed_pages(luo: Luo) -> int:
     )
 
 
+def kernel_code(luo: Luo) -> int:
+    """Where the kernel itself lies, which nobody has preserved."""
+    return next(
+        int(line.split("-")[0], 16)
+        for line in luo.actor.read_file("/proc/iomem").decode().splitlines()
+        if line.endswith("Kernel code")
+    )
+
+
 @pytest.mark.clause("faults.kho.null")
 def test_nothing_is_freed_without_complaint(luo: Luo) -> None:
     Provider(luo).do("nothing")
@@ -193,14 +202,97 @@ def test_memory_is_restored_once(luo: Luo, kind: str) -> Scenario:
 @pytest.mark.clause("faults.kho.restore.nothing")
 @pytest.mark.parametrize("pages", [0, 1, 5])
 def test_memory_that_was_not_preserved_is_not_restored(luo: Luo, pages: int) -> None:
-    """The kernel's own first page, which nobody has preserved; 0 stands for a folio."""
-    start = next(
-        int(line.split("-")[0], 16)
-        for line in luo.actor.read_file("/proc/iomem").decode().splitlines()
-        if line.endswith("Kernel code")
-    )
+    """0 stands for a folio."""
     with refused(EIO):
-        Provider(luo).do("restore-nothing", start, pages)
+        Provider(luo).do("restore-nothing", kernel_code(luo), pages)
+
+
+@pytest.mark.alone
+@pytest.mark.warns("kho_preserve_(pages|folio)")
+@pytest.mark.clause("faults.kho.scratch")
+@pytest.mark.parametrize("kind", ["pages", "folio"])
+def test_memory_in_scratch_is_refused(luo: Luo, kind: str) -> None:
+    """With CONFIG_KEXEC_HANDOVER_DEBUG, which the kernels of this suite have."""
+    provider = Provider(luo)
+    for line in luo.actor.read_file("/sys/kernel/debug/kho/out/scratch_phys").split():
+        with refused(EINVAL):
+            provider.do("preserve-at", kind, int(line, 16), 1)
+
+
+@pytest.mark.alone
+@pytest.mark.warns("kho_radix_del_key")
+@pytest.mark.clause("faults.kho.unpreserve.nothing")
+@pytest.mark.parametrize("kind", ["pages", "folio"])
+def test_unpreserving_what_was_not_preserved_takes_nothing_from_others(luo: Luo, kind: str) -> Scenario:
+    provider = Provider(luo)
+    provider.do("folio", "one", 3)
+    provider.do("pages", "two", 1, 5, 3)
+    provider.do("unpreserve-at", kind, kernel_code(luo), 7)
+    luo.create_session("vm").preserve(luo.memfd(b"ram"), 1)
+
+    luo = yield KEXEC
+
+    provider = Provider(luo)
+    for name in ("one", "two"):
+        assert provider.do("restore", name).startswith("intact\n")
+    provider.do("done")
+    assert luo.retrieve_session("vm").retrieve(1).read_all() == b"ram"
+
+
+def extent(luo: Luo, function: str) -> tuple[int, int]:
+    """Where the kernel's code of the function begins and the next one's does."""
+    rows = [row.split()[:3] for row in luo.actor.read_file("/proc/kallsyms").decode().splitlines()]
+    addresses = sorted({int(address, 16) for address, kind, _ in rows if kind in "tT"})
+    start = next(int(address, 16) for address, _, name in rows if name == function)
+    return start, next(address for address in addresses if address > start)
+
+
+def without_a_page(luo: Luo, function: str, nth: int, *command: str | int) -> int:
+    """The errno of the command where the n-th page that the function wants is refused; 0: it succeeded."""
+    start, end = extent(luo, function)
+    settings = {
+        "ignore-gfp-wait": "N", "min-order": "0", "verbose": "0", "stacktrace-depth": "32",
+        "require-start": f"{start:#x}", "require-end": f"{end:#x}",
+    }  # fmt: skip
+    for name, value in settings.items():
+        luo.actor.write_file(f"/sys/kernel/debug/fail_page_alloc/{name}", value.encode())
+    control = "/proc/self/fail-nth"
+    provider = Provider(luo)
+    try:
+        luo.actor.write_file(control, b"%d" % nth)
+        provider.do(*command)
+    except SyscallError as error:
+        return error.errno or 0
+    finally:
+        luo.actor.write_file(control, b"0")
+    return 0
+
+
+@pytest.mark.alone
+@pytest.mark.clause("faults.kho.vmalloc.failed")
+@pytest.mark.parametrize("kind", ["plain", "huge"])
+def test_area_that_cannot_be_preserved_is_the_next_kernels_from_the_start(luo: Luo, kind: str) -> Scenario:
+    provider = Provider(luo)
+    provider.do("folio", "kept", 3)
+    pages = 8 * 512
+    failures = 0
+    for nth in range(1, 20):
+        number = without_a_page(luo, "kho_preserve_vmalloc", nth, "vmalloc", f"v{nth}", pages, kind)
+        assert number in (0, ENOMEM)
+        if number == 0:
+            provider.do("unpreserve", f"v{nth}")
+            break
+        failures += 1
+    assert failures >= 2
+    managed = managed_pages(luo)
+
+    luo = yield KEXEC
+
+    lost = managed - managed_pages(luo)
+    provider = Provider(luo)
+    assert provider.do("restore", "kept").startswith("intact\n")
+    provider.do("done")
+    assert lost < pages // 2, f"{lost} pages are kept from this kernel for nobody"
 
 
 @pytest.mark.alone

@@ -460,6 +460,49 @@ static int restore_nothing(char **words, int count, struct seq_buf *answer)
 	return kho_restore_pages(phys, pages) ? 0 : -EIO;
 }
 
+/*
+ * preserve-at folio|pages PHYS COUNT, unpreserve-at folio|pages PHYS COUNT: memory of whomever, for which that
+ * is wrong.
+ */
+static int at(char **words, struct page **page, unsigned long *number)
+{
+	unsigned long phys;
+	int err = kstrtoul(words[1], 0, &phys) ?: kstrtoul(words[2], 0, number);
+
+	if (!err && !pfn_valid(PHYS_PFN(phys)))
+		return -ENXIO;
+	*page = pfn_to_page(PHYS_PFN(phys));
+	return err;
+}
+
+static int preserve_at(char **words, int count, struct seq_buf *answer)
+{
+	unsigned long number;
+	struct page *page;
+	int err = at(words, &page, &number);
+
+	if (err)
+		return err;
+	if (!strcmp(words[0], "folio"))
+		return kho_preserve_folio(page_folio(page));
+	return kho_preserve_pages(page, number);
+}
+
+static int unpreserve_at(char **words, int count, struct seq_buf *answer)
+{
+	unsigned long number;
+	struct page *page;
+	int err = at(words, &page, &number);
+
+	if (err)
+		return err;
+	if (!strcmp(words[0], "folio"))
+		kho_unpreserve_folio(page_folio(page));
+	else
+		kho_unpreserve_pages(page, number);
+	return 0;
+}
+
 /* no-vmalloc linear|vmap|user: what kho_preserve_vmalloc() has to refuse. */
 static int no_vmalloc(char **words, int count, struct seq_buf *answer)
 {
@@ -623,6 +666,8 @@ const struct luo_cts_command luo_cts_memory_commands[] = {
 	{ "done", 0, 0, done },
 	{ "clean", 0, 0, clean },
 	{ "restore-nothing", 2, 2, restore_nothing },
+	{ "preserve-at", 3, 3, preserve_at },
+	{ "unpreserve-at", 3, 3, unpreserve_at },
 	{ "no-vmalloc", 1, 1, no_vmalloc },
 	{ "nothing", 0, 0, nothing },
 	{ "alloc-only", 1, 1, alloc_only },
