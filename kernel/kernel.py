@@ -74,6 +74,8 @@ def _obtain(spec: str, debug_info: bool, extra_config: Sequence[Path]) -> Kernel
             return _given(spec, given)
         case DebSpec() as wanted:
             tree = source.from_debian(wanted)
+            if wanted.overlay:
+                tree = source.from_tree(TreeSpec(tree.tree, overlay=wanted.overlay))
         case TreeSpec() as wanted:
             tree = source.from_tree(wanted)
     extra = [*([wanted.config] if wanted.config else []), *extra_config]

@@ -142,11 +142,14 @@ def patch(tree: Path, mutants: Sequence[Mutant]) -> str:
     return "".join(rows)
 
 
-def spec(series: str, mutants: Sequence[Mutant]) -> str:
-    """The kernel spec of a Debian series with those of the mutants in it that fit its release."""
+def spec(series: str, mutants: Sequence[Mutant], overlay: str = "") -> str:
+    """The kernel spec of a Debian series with those of the mutants in it that fit its release.
+
+    ``overlay`` is added too, for clauses that need it.
+    """
     origin = from_debian(DebSpec(series))
     fitting = [mutant for mutant in mutants if mutant.releases.holds(str(origin.release))]
     text = patch(origin.tree, fitting)
     file = cache.root() / "mutants" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.patch"
     cache.write(file, text)
-    return f"tree:{origin.tree},patch={file}"
+    return f"tree:{origin.tree},patch={file}" + (f",overlay={overlay}" if overlay else "")

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kernel import cache, debian
+from kernel import cache, debian, overlay
 from kernel.debian import Archive, ArchiveUnreachableError, DebianVersion, GoneFromPoolError, Offer
 from kernel.errors import LuoCtsError, UsageError
 from kernel.progress import step
@@ -219,6 +219,14 @@ def from_tree(spec: TreeSpec) -> Source:
         for patch in patches:
             digest.update(patch.read_bytes())
         description += f" + patch {spec.patch.name} sha256:{digest.hexdigest()[:12]}"
+    if spec.overlay:
+        text = overlay.patch(spec.directory, spec.overlay).encode()
+        digest.update(text)
+        mark = hashlib.sha256(text).hexdigest()[:16]
+        description += f" + overlay {spec.overlay.name} sha256:{mark[:12]}"
+        file = cache.root() / "overlays" / f"{mark}.patch"
+        cache.write(file, text.decode())
+        patches.append(file)
     stamps = _stamps(spec.directory, home)
     identity = _digest(json.dumps([sorted(stamps.items()), digest.hexdigest()]))
     follow = partial(_WorkTree(home).follow, spec.directory, stamps, patches, identity)

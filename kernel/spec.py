@@ -11,10 +11,11 @@ from kernel.release import FIRST_WITH_KHO, FIRST_WITH_LUO, KernelRelease
 
 KINDS = (
     "deb:7.3, deb:newest, tree:DIR[,patch=FILE], image:FILE[,config=FILE][,symbols=FILE]; "
-    "deb and tree also with ,config=VARIANT|FILE"
+    "deb and tree also with ,config=VARIANT|FILE and ,overlay=NAME"
 )
 NEWEST = "newest"
 VARIANTS = Path(__file__).parents[1] / "configs" / "kconfig" / "variants"
+OVERLAYS = Path(__file__).parent / "overlay"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class DebSpec:
 
     series: str  # "7.3", or "newest": the newest release that has LUO
     config: Path | None = None  # a fragment that changes what the build is configured with
+    overlay: Path | None = None  # what is added to a copy of the tree, see kernel/overlay
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class TreeSpec:
     directory: Path
     patch: Path | None = None
     config: Path | None = None  # as of DebSpec
+    overlay: Path | None = None  # as of DebSpec
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ def parse(text: str) -> Spec:
         raise UsageError(f"{text!r} names no kernel", f"one of {KINDS}")
     name, *settings = rest.split(",")
     if kind == "deb":
-        paths = _settings(text, settings, {"config": _fragment})
-        return DebSpec(_series(name), paths.get("config"))
+        paths = _settings(text, settings, {"config": _fragment, "overlay": _overlay})
+        return DebSpec(_series(name), paths.get("config"), paths.get("overlay"))
     if kind == "tree":
-        paths = _settings(text, settings, {"patch": _existing, "config": _fragment})
-        return TreeSpec(_tree(name), paths.get("patch"), paths.get("config"))
+        paths = _settings(text, settings, {"patch": _existing, "config": _fragment, "overlay": _overlay})
+        return TreeSpec(_tree(name), paths.get("patch"), paths.get("config"), paths.get("overlay"))
     paths = _settings(text, settings, {"config": _file, "symbols": _file})
     return ImageSpec(_file(name), paths.get("config"), paths.get("symbols"))
 
@@ -128,6 +131,31 @@ def _fragment(name: str) -> Path:
     if not Path(name).expanduser().exists():
         raise UsageError(f"{name} is neither a variant nor a file", f"the variants: {', '.join(variants())}")
     return _file(name)
+
+
+def overlays() -> list[str]:
+    """The names of what can be added to a tree."""
+    return sorted(path.name for path in OVERLAYS.iterdir() if (path / "kernel").is_dir())
+
+
+def overlay_of(text: str) -> str | None:
+    """The name of the overlay that a spec asks for, or that an image's configuration says is in it.
+
+    Raises UsageError for a spec that is none.
+    """
+    match parse(text):
+        case DebSpec(overlay=Path() as path) | TreeSpec(overlay=Path() as path):
+            return path.name
+        case ImageSpec(config=Path() as config):
+            options = config.read_text(errors="replace").splitlines()
+            return next((name for name in overlays() if f"CONFIG_LUO_CTS_{name.upper()}=y" in options), None)
+    return None
+
+
+def _overlay(name: str) -> Path:
+    if name not in overlays():
+        raise UsageError(f"{name} is no overlay", f"the overlays: {', '.join(overlays())}")
+    return OVERLAYS / name
 
 
 def _tree(name: str) -> Path:

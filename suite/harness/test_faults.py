@@ -84,6 +84,27 @@ def test_warning_in_a_passing_test_fails_it_and_no_other(tmp_path: Path) -> None
     assert outcome.status == 1
 
 
+def test_warning_that_a_test_is_about_is_no_failure_and_any_other_is(tmp_path: Path) -> None:
+    code = """
+    def provoke(luo, what):
+        luo.actor.write_file("/sys/kernel/debug/provoke-crash/DIRECT", what.encode())
+
+    @pytest.mark.warns("lkdtm_WARNING")
+    def test_wanted(luo):
+        provoke(luo, "WARNING")
+
+    @pytest.mark.warns("no such function")
+    def test_other(luo):
+        provoke(luo, "WARNING")
+
+    @pytest.mark.warns("lkdtm_WARNING")
+    def test_none(luo):
+        pass
+    """
+    outcome = run(tmp_path, code)
+    assert outcome.verdicts == {"test_wanted": "pass", "test_other": "failure", "test_none": "pass"}
+
+
 def test_hang_with_interrupts_off_is_named(tmp_path: Path) -> None:
     hang = "luo.actor.fork().start(hang(luo)); luo.actor.run(hang(luo))"
     code = (

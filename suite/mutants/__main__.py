@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         everything = mutants.load()
-        kernel = obtain(mutants.spec(options.series, everything))
+        kernel = obtain(mutants.spec(options.series, everything, overlay="provider"))
         release = kernel.release
     except (LuoCtsError, ValueError) as error:
         print(error, file=sys.stderr)
