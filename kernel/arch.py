@@ -23,6 +23,7 @@ class Architecture:
     qemu_machine: str
     console: str  # the console device the emulator gives
     earlycon: str  # parameter that brings out lines before the console is up
+    virtual: str  # parameters for a virtual machine
     page_size: int
     last_function: str  # of the old kernel, before it jumps into the one that kexec has loaded
     syscalls: Mapping[str, int]
@@ -72,6 +73,11 @@ X86_64 = Architecture(
     qemu_machine="q35",
     console="ttyS0",
     earlycon="earlyprintk=serial,ttyS0,115200",
+    # Between two CPUs that a host runs when it likes, clocks always seem to differ. And 7.3's watchdog waits
+    # with interrupts off for an answer of the other CPU; while jiffies are the clock, its own deadline never
+    # passes (watchdog_wait_seq() of kernel/time/clocksource.c), so that a boot hung when the other CPU was
+    # stopped for the change to a better clock.
+    virtual="tsc=nowatchdog",
     page_size=4096,
     last_function="machine_kexec",
     syscalls=MappingProxyType(_X86_64_SYSCALLS),

@@ -29,8 +29,8 @@ from kernel.window import Window
 
 DIRECTORY = Path(__file__).parents[1] / "configs" / "mutants"
 
-# Where the choice is kept: built in whenever LUO is.
-_HOME = "kernel/liveupdate/luo_core.c"
+# Where the choice is kept: built in always, for a variant without LUO may have mutants as well.
+_HOME = "kernel/reboot.c"
 
 _SCHEMA = {
     "type": "array",

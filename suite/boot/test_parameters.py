@@ -14,7 +14,6 @@ from fixtures.luo import DEVICE, Luo, refused
 from fixtures.machine import Machine
 from fixtures.pages import total_memory
 from fixtures.scenario import Kexec
-from kernel import uapi
 from suite.boot.log import said
 from suite.boot.scratch import NAMES, areas, scratch
 from suite.scenario import Scenario
@@ -51,10 +50,6 @@ DEBUGFS = "/sys/kernel/debug/kho"
 NUMBER = "luo: Retrieved live update data, liveupdate number: "
 
 
-def there(luo: Luo, path: str) -> bool:
-    return luo.actor.raw("faccessat", uapi.AT_FDCWD, path, 0) == 0
-
-
 def go(luo: Luo, generation: int) -> Generator[Kexec, Luo, Luo]:
     """Along the chain to ``generation``."""
     while luo.generation < generation:
@@ -68,7 +63,7 @@ def test_device_is_there_when_live_update_and_kho_are_on(luo: Luo) -> Scenario:
     held = []
     for generation in range(LAST + 1):
         luo = yield from go(luo, generation)
-        held.append(there(luo, DEVICE))
+        held.append(luo.actor.exists(DEVICE))
     assert held == [generation in (SECOND, THIRD, LAST) for generation in range(LAST + 1)]
 
 
@@ -78,7 +73,7 @@ def test_scratch_areas_are_there_when_kho_is_on(luo: Luo) -> Scenario:
     held = []
     for generation in range(REFUSED, LAST + 1):
         luo = yield from go(luo, generation)
-        held.append(there(luo, f"{DEBUGFS}/out/scratch_len"))
+        held.append(luo.actor.exists(f"{DEBUGFS}/out/scratch_len"))
     expected = (SECOND, WITHOUT_LUO, THIRD, LAST)
     assert held == [generation in expected for generation in range(REFUSED, LAST + 1)]
 
@@ -99,7 +94,7 @@ def test_log_says_that_kho_is_off_when_scratch_does_not_fit(luo: Luo, machine: M
     luo = yield from go(luo, REFUSED)
 
     assert len(said(machine, "KHO: Failed to reserve scratch area, disabling kexec handover")) == 1
-    assert not there(luo, DEBUGFS)
+    assert not luo.actor.exists(DEBUGFS)
 
 
 @ABSENT

@@ -24,13 +24,12 @@ import pytest
 
 from fixtures.agent.client import Actor
 from fixtures.agent.program import Arg
+from fixtures.allocations import Allocations, openat
 from fixtures.luo import DEVICE, PAGE, Descriptor, Device, Luo, refused
 from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from suite.device.calls import CONTENT, HERE, NEXT, TOKEN, Maker, name_of_new, send
 from suite.scenario import Scenario
-
-FAILSLAB = "/sys/kernel/debug/failslab"
 
 O_PATH = os.O_PATH | os.O_CLOEXEC
 MISC_MAJOR = 10  # include/uapi/linux/major.h
@@ -368,41 +367,12 @@ def test_device_that_could_not_read_its_sessions_opens_never_again(luo: Luo) -> 
 
     luo = yield KEXEC
 
-    assert first_open_that_lacks_memory(luo.actor) == -EIO
+    try:
+        allocations = Allocations(luo.actor)
+        allocations.only_below("luo_session_deserialize")
+    except NotImplementedError as error:
+        pytest.skip(str(error))
+    assert allocations.fail(1, openat(DEVICE)).result == -EIO
     for flags in (os.O_RDWR, os.O_RDONLY):
         with refused(EIO):
             open_device(luo.actor, flags)
-
-
-def first_open_that_lacks_memory(actor: Actor) -> int:
-    """Open the device while LUO's first allocation below luo_session_deserialize() fails, and no other.
-
-    Raises pytest's Skipped where the kernel cannot fail allocations by caller.
-    """
-    if actor.raw("faccessat", uapi.AT_FDCWD, f"{FAILSLAB}/require-start", 0) < 0:
-        pytest.skip(
-            "this kernel cannot fail allocations below one function (FAULT_INJECTION_STACKTRACE_FILTER)"
-        )
-    start, end = extent(actor, "luo_session_deserialize")
-    for name, value in {
-        "ignore-gfp-wait": "N",
-        "stacktrace-depth": "32",
-        "require-start": f"{start:#x}",
-        "require-end": f"{end:#x}",
-    }.items():
-        actor.write_file(f"{FAILSLAB}/{name}", value.encode())
-    program = actor.program()
-    control = program.syscall("openat", uapi.AT_FDCWD, "/proc/thread-self/fail-nth", os.O_WRONLY, 0)
-    program.syscall("write", control, b"1", 1)
-    opened = program.syscall("openat", uapi.AT_FDCWD, DEVICE, os.O_RDWR, 0, check=False)
-    program.syscall("pwrite64", control, b"0", 1, 0)
-    program.syscall("close", control)
-    return actor.run(program).raw(opened)
-
-
-def extent(actor: Actor, function: str) -> tuple[int, int]:
-    """Where the kernel's code of ``function`` begins and the next one's does."""
-    rows = [row.split()[:3] for row in actor.read_file("/proc/kallsyms").decode().splitlines()]
-    addresses = sorted({int(address, 16) for address, kind, _ in rows if kind in "tT"})
-    start = next(int(address, 16) for address, _, name in rows if name == function)
-    return start, next(address for address in addresses if address > start)

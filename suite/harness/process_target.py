@@ -31,7 +31,7 @@ class ProcessTarget:
     silent: bool = False
 
     name = "process"
-    console_arguments = ""
+    kernel_arguments = ""
     agent_arguments = ""
 
     @property

@@ -15,7 +15,7 @@ from kernel.source import release_of
 from reports.model import Result, Run, Suite, Verdict
 from suite.mutants.__main__ import Outcome, outcome_of
 
-HOME = "kernel/liveupdate/luo_core.c"
+HOME = "kernel/reboot.c"
 CODE = """\
 // SPDX
 #include <linux/kernel.h>

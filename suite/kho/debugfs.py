@@ -3,7 +3,6 @@
 
 from fixtures.agent.client import Actor
 from fixtures.agent.errors import SyscallError
-from kernel import uapi
 from kernel.abi import fdt
 from kernel.abi.errors import Broken
 from kernel.abi.memory import PAGE_SIZE, Blobs, Memory
@@ -17,7 +16,7 @@ DESK = PAGE_SIZE
 
 
 def present(actor: Actor, path: str) -> bool:
-    return actor.raw("faccessat", uapi.AT_FDCWD, f"{FOLDER}/{path}", 0) == 0
+    return actor.exists(f"{FOLDER}/{path}")
 
 
 def names(actor: Actor, side: str) -> set[str]:

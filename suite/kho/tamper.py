@@ -74,6 +74,11 @@ class Ending:
     death: Obituary | None
     lines: tuple[Line, ...]
 
+    @property
+    def outcome(self) -> str:
+        """For people."""
+        return "goes on" if self.death is None else f"{self.death.death}: {self.death.title}"
+
     def said(self, text: str) -> bool:
         return any(text in line.text for line in self.lines)
 

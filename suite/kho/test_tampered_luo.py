@@ -342,10 +342,13 @@ FOLLOWED = [
 @pytest.mark.soak
 @pytest.mark.parametrize("change", FOLLOWED, ids=lambda change: change.__name__.replace("_", " "))
 @pytest.mark.clause("tampering.followed")
-def test_address_into_nowhere_ends_the_kernel_or_is_refused(own_machines: Runner, change: Change) -> None:
+def test_address_into_nowhere_ends_the_kernel_or_is_refused(
+    own_machines: Runner, change: Change, record_property: Callable[[str, object], None]
+) -> None:
     def retrieve(luo: Luo) -> None:
         with refused(EIO, EINVAL):
             luo.retrieve_session(NAME).retrieve(0)
 
     end = ending(own_machines, prepare, change, retrieve)
+    record_property("the next kernel", end.outcome)
     assert end.death is None or end.death.death in (Death.PANIC, Death.OOPS)

@@ -2,7 +2,8 @@
 """``python -m suite.matrix [SPEC …] [-- …]``: the conformance suite on one release after the other.
 
 Prints and writes how each clause fares on each release, what fails where, and whether the bugs that a release
-has were caught. What follows ``--`` goes to pytest. Exit status: the gravest of the runs'.
+has were caught. ``--pairs``: what becomes of a handover from each release to each other, and back, instead.
+What follows ``--`` goes to pytest. Exit status: the gravest of the runs'.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from kernel import source, spec
@@ -21,10 +22,12 @@ from reports import matrix, tables
 from reports.matrix import Bug, Column
 from reports.model import Run, exit_status
 from suite.clauses import catalogue
-from suite.matrix import bugs
+from suite.matrix import bugs, pairs
+from suite.matrix.pairs import Pair
+from suite.releases.sighting import Witness
 
 ROOT = Path(__file__).parents[2]
-OUT = ROOT / "reports" / "out" / "matrix"
+OUT = ROOT / "reports" / "out"
 
 # What the suite has to tell apart. Newer series come by themselves once the Debian suites hold them.
 SERIES = ("6.19", "7.1", "7.2", "7.3")
@@ -100,11 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(
         prog="python -m suite.matrix",
-        usage="%(prog)s [--report-dir DIR] [--no-run] [SPEC ...] [-- arguments for pytest]",
+        usage="%(prog)s [--pairs] [--report-dir DIR] [--no-run] [SPEC ...] [-- arguments for pytest]",
         description="The conformance suite on one release after the other.",
     )
     parser.add_argument("specs", nargs="*", metavar="SPEC", help=spec.KINDS)
-    parser.add_argument("--report-dir", type=Path, default=OUT, metavar="DIR", help="(reports/out/matrix)")
+    parser.add_argument(
+        "--report-dir", type=Path, metavar="DIR", help="(reports/out/matrix, or reports/out/pairs)"
+    )
+    parser.add_argument("--pairs", action="store_true", help="from each kernel to each other, and back")
     parser.add_argument("--no-run", action="store_true", help="only the tables, of reports that are there")
     options = parser.parse_args(words[:end])
     specs = options.specs or default_specs()
@@ -114,20 +120,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return error.exit_status
+    out = options.report_dir or OUT / ("pairs" if options.pairs else "matrix")
+    further = None if options.no_run else words[end + 1 :]
+    if options.pairs:
+        return _hand_over(specs, out, further)
+    return _side_by_side(specs, out, further)
+
+
+def _side_by_side(specs: Sequence[str], out: Path, further: Sequence[str] | None) -> int:
+    """Each release for itself; ``further``: arguments for pytest, None: only read what is there."""
     columns: list[Column] = []
     for wanted in specs:
-        directory = directory_of(wanted, options.report_dir)
-        status = None if options.no_run else judge(wanted, directory, words[end + 1 :])
+        directory = directory_of(wanted, out)
+        status = None if further is None else judge(wanted, directory, further)
         columns.append(read(wanted, directory, status))
         if status == 2:
             break
-    text = "\n".join(render(columns, markdown=False))
-    options.report_dir.mkdir(parents=True, exist_ok=True)
-    (options.report_dir / "matrix.txt").write_text(text)
-    (options.report_dir / "matrix.md").write_text("\n".join(render(columns, markdown=True)))
-    print(text)
-    print(f"Report: {options.report_dir / 'matrix.md'}")
+    _write(out, "matrix", lambda markdown: render(columns, markdown=markdown))
     return matrix.status(columns)
+
+
+def _hand_over(specs: Sequence[str], out: Path, further: Sequence[str] | None) -> int:
+    """Each release to each other; ``further`` as above."""
+    seen: list[Pair] = []
+    columns: list[Column] = []
+    for pair in pairs.of(specs):
+        directory = directory_of(pair.name, out)
+        status = None
+        if further is not None:
+            Witness(directory).forget()
+            status = judge(pair.old, directory, [*pairs.tests_of(pair, specs), *further])
+        columns.append(read(pair.name, directory, status))
+        seen.append(pairs.read(pair, directory, columns[-1].status))
+        if status == 2:
+            break
+    _write(out, "pairs", lambda markdown: pairs.render(seen, markdown=markdown))
+    return matrix.status(columns)
+
+
+def _write(out: Path, name: str, lines: Callable[[bool], Iterator[str]]) -> None:
+    """As text, which is printed too, and as markdown."""
+    text = "\n".join(lines(False))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.txt").write_text(text)
+    (out / f"{name}.md").write_text("\n".join(lines(True)))
+    print(text)
+    print(f"Report: {out / f'{name}.md'}")
 
 
 if __name__ == "__main__":

@@ -165,3 +165,21 @@ def test_memory_of_a_session_never_retrieved_is_kept_for_one_kernel(luo: Luo) ->
 
     for block in whole:
         assert any(frame_flags(luo.actor, block)), "the memory is still reserved"
+
+
+@pytest.mark.clause("memory.vmalloc")
+def test_retrieving_leaves_the_count_of_mapped_memory_as_it_was(luo: Luo) -> Scenario:
+    names = [f"vm {number}" for number in range(40)]
+    luo.create_crowd(names, 1, b"x")
+
+    luo = yield KEXEC
+
+    sessions = [luo.retrieve_session(name) for name in names]
+    Level.read(luo.actor)
+    before = meminfo(luo.actor)["VmallocUsed"]
+    for session in sessions:
+        session.retrieve(0).close()
+        session.finish()
+    Level.read(luo.actor)  # which brings the counts of each CPU together
+    now = meminfo(luo.actor)["VmallocUsed"]
+    assert before - now < len(names) // 2, f"{before} pages were mapped, and now {now} are"
