@@ -91,11 +91,15 @@ def reserved(directory: Path) -> Iterator[None]:
 
 
 def run(command: Sequence[str]) -> int:
-    """Run the suite; its exit status. After Ctrl-C, which reaches it too, it still writes its report."""
+    """Run the suite; its exit status, 3 where a signal ended it.
+
+    After Ctrl-C, which reaches it too, it still writes its report.
+    """
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     while True:
         try:
-            return process.wait()
+            status = process.wait()
+            return status if status >= 0 else LuoCtsError.exit_status
         except KeyboardInterrupt:
             continue
 

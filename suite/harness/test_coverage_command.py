@@ -198,6 +198,14 @@ def test_a_run_that_logs_nothing_says_so(
     assert ("no machine logged any code" in capsys.readouterr().err) == (status == 3)
 
 
+def test_a_run_that_is_killed_is_reported_as_far_as_it_went(
+    measure: Measure, tmp_path: Path, guest: Guest
+) -> None:
+    boot = shlex.join(guest.command("m0", tmp_path / "report" / "blocks", guest.program.stretches))
+    assert measure(instead=f"{boot}; kill -9 $$") == 3
+    assert (tmp_path / "report" / "coverage.json").exists()
+
+
 def test_a_run_on_other_kernels_only_says_so(
     measure: Measure, tmp_path: Path, guest: Guest, capsys: pytest.CaptureFixture[str]
 ) -> None:
