@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """KHO's functions for memory and subtrees, called from the kernel: all they take, and all they refuse."""
 
+import os
 from errno import E2BIG, EEXIST, EINVAL, EIO, ENOENT, ENOMEM, EOPNOTSUPP
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from fixtures.agent.errors import ActorGone, SyscallError
 from fixtures.level import UNUSED_PAGES_SLACK, Level
 from fixtures.luo import DEVICE, PAGE, Luo, refused
-from fixtures.provider import Provider
+from fixtures.provider import COMMAND, Provider
 from fixtures.scenario import KEXEC
+from kernel import uapi
+from suite.boot import scratch
 from suite.scenario import Scenario
 
 pytestmark = pytest.mark.provider
@@ -214,9 +217,12 @@ def test_memory_that_was_not_preserved_is_not_restored(luo: Luo, pages: int) -> 
 def test_memory_in_scratch_is_refused(luo: Luo, kind: str) -> None:
     """With CONFIG_KEXEC_HANDOVER_DEBUG, which the kernels of this suite have."""
     provider = Provider(luo)
-    for line in luo.actor.read_file("/sys/kernel/debug/kho/out/scratch_phys").split():
-        with refused(EINVAL):
-            provider.do("preserve-at", kind, int(line, 16), 1)
+    areas = [(start, size) for start, size in scratch.areas(luo.actor) if size]
+    assert areas
+    for start, size in areas:
+        for page in (start, start + size - PAGE):
+            with refused(EINVAL):
+                provider.do("preserve-at", kind, page, 1)
 
 
 @pytest.mark.alone
@@ -256,28 +262,33 @@ def without_a_page(luo: Luo, function: str, nth: int, *command: str | int) -> in
     }  # fmt: skip
     for name, value in settings.items():
         luo.actor.write_file(f"/sys/kernel/debug/fail_page_alloc/{name}", value.encode())
-    control = "/proc/self/fail-nth"
-    provider = Provider(luo)
+    text = " ".join(map(str, command)).encode()
+    program = luo.actor.program()
+    control = program.syscall("openat", uapi.AT_FDCWD, "/proc/thread-self/fail-nth", os.O_WRONLY, 0)
+    told = program.syscall("openat", uapi.AT_FDCWD, COMMAND, os.O_RDWR, 0)
+    digits = b"%d" % nth
+    program.syscall("write", control, digits, len(digits))
+    wrote = program.syscall("write", told, text, len(text), check=False)
+    program.syscall("pwrite64", control, b"0", 1, 0)
+    for fd in (control, told):
+        program.syscall("close", fd)
     try:
-        luo.actor.write_file(control, b"%d" % nth)
-        provider.do(*command)
-    except SyscallError as error:
-        return error.errno or 0
-    finally:
-        luo.actor.write_file(control, b"0")
-    return 0
+        return max(0, -luo.actor.run(program).raw(wrote))
+    except ActorGone as gone:
+        raise AssertionError("the call did not come back") from gone
 
 
 @pytest.mark.alone
 @pytest.mark.clause("faults.kho.vmalloc.failed")
-@pytest.mark.parametrize("kind", ["plain", "huge"])
+@pytest.mark.parametrize("kind", ["plain", "plain unset", "huge"])
 def test_area_that_cannot_be_preserved_is_the_next_kernels_from_the_start(luo: Luo, kind: str) -> Scenario:
+    """``unset``: nobody has set what KHO is to describe the area in, which it has to do itself."""
     provider = Provider(luo)
     provider.do("folio", "kept", 3)
     pages = 8 * 512
     failures = 0
     for nth in range(1, 20):
-        number = without_a_page(luo, "kho_preserve_vmalloc", nth, "vmalloc", f"v{nth}", pages, kind)
+        number = without_a_page(luo, "kho_preserve_vmalloc", nth, "vmalloc", f"v{nth}", pages, *kind.split())
         assert number in (0, ENOMEM)
         if number == 0:
             provider.do("unpreserve", f"v{nth}")

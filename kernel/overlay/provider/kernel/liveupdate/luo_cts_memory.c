@@ -214,7 +214,10 @@ static int preserve_pages(char **words, int count, struct seq_buf *answer)
 	return 0;
 }
 
-/* vmalloc NAME PAGES plain|huge: with what the area was made of, KHO's own order. */
+/*
+ * vmalloc NAME PAGES plain|huge [unset]: the answer is the order of the area's pages. What describes it holds
+ * anything before, if unset.
+ */
 static int preserve_vmalloc(char **words, int count, struct seq_buf *answer)
 {
 	struct piece *piece;
@@ -234,8 +237,7 @@ static int preserve_vmalloc(char **words, int count, struct seq_buf *answer)
 		return -ENOMEM;
 	for (unsigned long i = 0; i < pages; i++)
 		fill(words[0], i, area + i * PAGE_SIZE);
-	/* KHO has to set all of it. */
-	memset(&piece->area, 0xa5, sizeof(piece->area));
+	memset(&piece->area, count > 3 ? 0xff : 0, sizeof(piece->area));
 	err = kho_preserve_vmalloc(area, &piece->area);
 	if (err) {
 		vfree(area);
@@ -659,7 +661,7 @@ const struct luo_cts_command luo_cts_memory_commands[] = {
 	{ "folio", 2, 2, preserve_folio },
 	{ "pages", 4, 4, preserve_pages },
 	{ "span", 2, 2, preserve_span },
-	{ "vmalloc", 3, 3, preserve_vmalloc },
+	{ "vmalloc", 3, 4, preserve_vmalloc },
 	{ "alloc", 2, 2, preserve_alloc },
 	{ "unpreserve", 1, 1, unpreserve },
 	{ "restore", 1, 1, restore },
