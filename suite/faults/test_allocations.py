@@ -95,6 +95,13 @@ def retrieve_call(session: Session, token: int) -> Call:
     )
 
 
+def all_fail(luo: Luo, call: Call, *, below: str) -> int:
+    try:
+        return of(luo).fail_all(call, below=below)
+    except NotImplementedError as error:
+        pytest.skip(str(error))
+
+
 # Before the handover
 
 
@@ -173,6 +180,15 @@ def test_file_that_could_not_be_preserved_is_as_before_and_can_be_preserved_agai
     assert wrong_contents(session, range(others)) == {}
     ram = session.retrieve(token)
     assert ram.read_all() == content.ljust(size or len(content), b"\0")
+
+
+@pytest.mark.clause("allocation.preserve")
+def test_file_that_cannot_be_noted_is_refused_and_can_be_preserved_again(luo: Luo) -> None:
+    session = luo.create_session("vm")
+    ram = luo.memfd(b"x")
+    assert all_fail(luo, preserve_call(session, ram, TOKEN), below="__xa_insert") == -ENOMEM
+    ram.truncate(0)
+    session.preserve(ram, token=TOKEN)
 
 
 @pytest.mark.clause("allocation.name")
@@ -267,6 +283,17 @@ def test_file_that_could_not_be_retrieved_gives_its_memory_back(luo: Luo) -> Sce
         if attempt.result < 0 and Level.read(luo.actor).unused - before < PAGES - UNUSED_PAGES_SLACK:
             lost.append(nth)
     assert not lost, f"without allocations {lost} of {nth - 1} its memory is lost"
+
+
+@pytest.mark.clause("allocation.retrieve", "memory.no-warning")
+def test_file_that_cannot_be_noted_when_it_is_retrieved_is_no_reason_for_a_warning(luo: Luo) -> Scenario:
+    luo.create_session("vm").preserve(luo.memfd(b"x"), token=TOKEN)
+
+    luo = yield KEXEC
+
+    session = luo.retrieve_session("vm")
+    assert all_fail(luo, retrieve_call(session, TOKEN), below="__xa_insert") in (0, -ENOMEM)
+    session.finish()
 
 
 @pytest.mark.clause("allocation.finish")
