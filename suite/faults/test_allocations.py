@@ -11,6 +11,7 @@ from fixtures.allocations import Allocations, Attempt, Call, ioctl, openat
 from fixtures.level import UNUSED_PAGES_SLACK, Level
 from fixtures.luo import DEVICE, PAGE, Descriptor, Luo, Memfd, Session, refused
 from fixtures.machine import Machine
+from fixtures.pages import huge_memfds
 from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from kernel.abi.blocks import capacity
@@ -28,6 +29,7 @@ MOST = 400
 MANY = 100
 PAGES = 2 * UNUSED_PAGES_SLACK
 TOKEN, SEED = 1, 3
+HUGE = 2 << 20
 
 
 @pytest.fixture
@@ -188,6 +190,20 @@ def test_file_that_cannot_be_noted_is_refused_and_can_be_preserved_again(luo: Lu
     ram = luo.memfd(b"x")
     assert all_fail(luo, preserve_call(session, ram, TOKEN), below="__xa_insert") == -ENOMEM
     ram.truncate(0)
+    session.preserve(ram, token=TOKEN)
+
+
+@pytest.mark.soak
+@pytest.mark.alone  # nobody else preserves a huge folio, so that the map has no node for such
+@pytest.mark.clause("allocation.preserve")
+def test_file_whose_folio_finds_no_place_in_the_map_is_refused_and_can_be_preserved_again(luo: Luo) -> None:
+    session = luo.create_session("vm")
+    with huge_memfds(luo.actor):
+        ram = luo.memfd(size=HUGE)
+        ram.fill(HUGE, SEED)
+    pinned = Level.read(luo.actor).pinned
+    assert all_fail(luo, preserve_call(session, ram, TOKEN), below="kho_radix_add_key") == -ENOMEM
+    assert Level.read(luo.actor).pinned == pinned
     session.preserve(ram, token=TOKEN)
 
 
