@@ -40,10 +40,9 @@ def test_log_names_what_is_missing_once(luo: Luo, machine: Machine, kernels: Ker
     for _ in range(TIMES):
         with refused(EIO):
             luo.retrieve_session("vm")
-    (missing,) = said(machine, "luo: No registered handler for compatible")
-    assert missing.startswith("luo: No registered handler for compatible 'memfd-v")
-    (failed,) = said(machine, "luo: Failed to deserialize files for session [")
-    assert failed.endswith("] -ENOENT")
+    assert len(said(machine, "luo: No registered handler for compatible 'memfd-v")) == 1
+    failed = said(machine, "luo: Failed to deserialize files for session [")
+    assert [line.rpartition(" ")[2] for line in failed] == ["-ENOENT"]
 
 
 @pytest.mark.alone
