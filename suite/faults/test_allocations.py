@@ -25,10 +25,11 @@ FILE_BLOCK = capacity(FileEntry, PAGE)
 # More than any call here allocates: whoever comes as far goes round in circles.
 MOST = 400
 
-# As many sessions as a sweep takes in the next kernel, where a failure may be for good.
-MANY = 100
+# More sessions than RETRIEVE_FD makes allocations (26), each of which may fail for good, and FINISH (3).
+MANY, SOME = 40, 10
 PAGES = 2 * UNUSED_PAGES_SLACK
 TOKEN, SEED = 1, 3
+TOO_MANY = "the call makes more allocations than there are sessions to try them with"
 HUGE = 2 << 20
 
 
@@ -243,12 +244,12 @@ def test_session_that_could_not_be_retrieved_can_be_retrieved_again(luo: Luo) ->
         name = names.pop()
 
 
-def leave_many(luo: Luo) -> list[str]:
-    """Sessions of one file each, which is of more pages than come and go by themselves."""
-    names = [f"vm {number}" for number in range(MANY)]
+def leave(luo: Luo, sessions: int, pages: int) -> list[str]:
+    """Sessions of one file each."""
+    names = [f"vm {number}" for number in range(sessions)]
     for name in names:
         session = luo.create_session(name)
-        ram = luo.memfd(size=PAGES * PAGE)
+        ram = luo.memfd(size=pages * PAGE)
         ram.fill(PAGE, SEED)
         session.preserve(ram, token=TOKEN)
         ram.close()
@@ -257,14 +258,14 @@ def leave_many(luo: Luo) -> list[str]:
 
 @pytest.mark.clause("allocation.retrieve")
 def test_file_that_could_not_be_retrieved_gives_its_errno_ever_after(luo: Luo) -> Scenario:
-    names = leave_many(luo)
+    names = leave(luo, MANY, 1)
 
     luo = yield KEXEC
 
     allocations = of(luo)
     wrong = {}
-    for nth in numbers():
-        session = luo.retrieve_session(names.pop())
+    for nth, name in enumerate(names, 1):
+        session = luo.retrieve_session(name)
         attempt = allocations.fail(nth, retrieve_call(session, TOKEN))
         if attempt.result < 0:
             assert attempt.fired
@@ -278,19 +279,21 @@ def test_file_that_could_not_be_retrieved_gives_its_errno_ever_after(luo: Luo) -
         session.finish()
         if not attempt.fired:
             break
+    else:
+        raise AssertionError(TOO_MANY)
     assert not wrong, f"without an allocation it gives another errno: {wrong}"
 
 
 @pytest.mark.clause("allocation.retrieve.memory")
 def test_file_that_could_not_be_retrieved_gives_its_memory_back(luo: Luo) -> Scenario:
-    names = leave_many(luo)
+    names = leave(luo, MANY, PAGES)
 
     luo = yield KEXEC
 
     allocations = of(luo)
     lost = []
-    for nth in numbers():
-        session = luo.retrieve_session(names.pop())
+    for nth, name in enumerate(names, 1):
+        session = luo.retrieve_session(name)
         before = Level.read(luo.actor).unused
         attempt = allocations.fail(nth, retrieve_call(session, TOKEN))
         session.finish()
@@ -298,6 +301,8 @@ def test_file_that_could_not_be_retrieved_gives_its_memory_back(luo: Luo) -> Sce
             break
         if attempt.result < 0 and Level.read(luo.actor).unused - before < PAGES - UNUSED_PAGES_SLACK:
             lost.append(nth)
+    else:
+        raise AssertionError(TOO_MANY)
     assert not lost, f"without allocations {lost} of {nth - 1} its memory is lost"
 
 
@@ -314,15 +319,15 @@ def test_file_that_cannot_be_noted_when_it_is_retrieved_is_no_reason_for_a_warni
 
 @pytest.mark.clause("allocation.finish")
 def test_session_that_is_finished_without_memory_gives_all_of_its_own_back(luo: Luo) -> Scenario:
-    names = leave_many(luo)
+    names = leave(luo, SOME, PAGES)
 
     luo = yield KEXEC
 
     allocations = of(luo)
     finish = uapi.liveupdate_session_finish()
     lost = []
-    for nth in numbers():
-        session = luo.retrieve_session(names.pop())
+    for nth, name in enumerate(names, 1):
+        session = luo.retrieve_session(name)
         before = Level.read(luo.actor).unused
         attempt = allocations.fail(nth, ioctl(session, uapi.LIVEUPDATE_SESSION_FINISH, finish))
         if attempt.result < 0:
@@ -332,6 +337,8 @@ def test_session_that_is_finished_without_memory_gives_all_of_its_own_back(luo: 
             break
         if Level.read(luo.actor).unused - before < PAGES - UNUSED_PAGES_SLACK:
             lost.append(nth)
+    else:
+        raise AssertionError(TOO_MANY)
     assert not lost, f"without allocations {lost} of {nth - 1} its memory is lost"
 
 
