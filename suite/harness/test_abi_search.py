@@ -2,7 +2,6 @@
 """Of several handovers in RAM, which one the kernel got and which one it prepares."""
 
 import os
-import time
 
 import pytest
 
@@ -160,7 +159,7 @@ def test_other_trees_are_no_handovers() -> None:
         Handover.read(image.memory())
 
 
-def test_a_guest_is_searched_fast_and_across_the_borders_of_pieces() -> None:
+def test_a_guest_is_searched_across_the_borders_of_pieces() -> None:
     """128 MiB of almost what is searched for, and a boot_params whose magic lies across two pieces."""
     image = Image()
     out = add(image, "7.2", 1)
@@ -176,11 +175,8 @@ def test_a_guest_is_searched_fast_and_across_the_borders_of_pieces() -> None:
         ram.write(record, setup_data.Record(record, 0, 10, 32, out, PAGE, LOW, 48).pack())
         ram.write((64 << 20) - 2, b"HdrS")
         ram.write((64 << 20) - 2 + 0x4E, abi_image.words(record))
-        started = time.perf_counter()
         (found,) = search.find(ram).found
-        took = time.perf_counter() - started
         assert [one.address for one in found.records] == [record]
         assert found.booted
-        assert took < 3  # an eighth of it here; a search byte by byte would take a minute
     finally:
         os.close(descriptor)
