@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -26,11 +25,11 @@ from kernel.kernel import Kernel, obtain
 from kernel.lines import Program
 from reports import coverage, coverage_html, tables
 from reports.coverage import Coverage, State
+from suite.child import ROOT, outlast
 from suite.coverage import blocks, measure, paths, unreachable
 from suite.coverage.measure import Executed
 from suite.coverage.unreachable import Unreachable
 
-ROOT = Path(__file__).parents[2]
 OUT = ROOT / "reports" / "out" / "coverage"
 
 FILES = (
@@ -91,17 +90,9 @@ def reserved(directory: Path) -> Iterator[None]:
 
 
 def run(command: Sequence[str]) -> int:
-    """Run the suite; its exit status, 3 where a signal ended it.
-
-    After Ctrl-C, which reaches it too, it still writes its report.
-    """
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    while True:
-        try:
-            status = process.wait()
-            return status if status >= 0 else LuoCtsError.exit_status
-        except KeyboardInterrupt:
-            continue
+    """Run the suite; its exit status, 3 where a signal ended it."""
+    status = outlast(command)
+    return status if status >= 0 else LuoCtsError.exit_status
 
 
 def command_line(options: argparse.Namespace, programs: Sequence[Program], rest: Sequence[str]) -> list[str]:

@@ -8,15 +8,15 @@ import pytest
 from fixtures.agent.errors import SyscallError
 from fixtures.luo import Luo
 from fixtures.scenario import KEXEC
+from suite.able import or_skip
 from suite.device.calls import HERE, NEXT, Call, Maker, name_of_new, send
 from suite.scenario import Scenario
 
 
 def make_as_32_bit_program(call: Call) -> bytes:
     try:
-        return call.file.compat_ioctl(call.number, call.argument)
-    except NotImplementedError as error:
-        pytest.skip(str(error))
+        with or_skip():
+            return call.file.compat_ioctl(call.number, call.argument)
     except SyscallError as error:
         if error.errno == ENOSYS:
             pytest.skip("the kernel is built without 32-bit programs")

@@ -16,6 +16,7 @@ from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from kernel.abi.blocks import capacity
 from kernel.abi.luo import FileEntry, SessionEntry
+from suite.able import or_skip
 from suite.files.requests import preserve_many, wrong_contents
 from suite.scenario import Scenario
 
@@ -39,10 +40,8 @@ def allocations(luo: Luo) -> Allocations:
 
 
 def of(luo: Luo) -> Allocations:
-    try:
+    with or_skip():
         return Allocations(luo.actor)
-    except NotImplementedError as error:
-        pytest.skip(str(error))
 
 
 def sweep(allocations: Allocations, call: Call, undo: Callable[[Attempt], None]) -> Attempt:
@@ -99,10 +98,8 @@ def retrieve_call(session: Session, token: int) -> Call:
 
 
 def all_fail(luo: Luo, call: Call, *, below: str) -> int:
-    try:
+    with or_skip():
         return of(luo).fail_all(call, below=below)
-    except NotImplementedError as error:
-        pytest.skip(str(error))
 
 
 # Before the handover

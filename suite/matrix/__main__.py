@@ -8,9 +8,7 @@ What follows ``--`` goes to pytest. Exit status: the gravest of the runs'.
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,12 +19,12 @@ from kernel.release import KernelRelease
 from reports import matrix, tables
 from reports.matrix import Bug, Column
 from reports.model import Run, exit_status
+from suite.child import ROOT, outlast
 from suite.clauses import catalogue
 from suite.matrix import bugs, pairs
 from suite.matrix.pairs import Pair
 from suite.releases.sighting import Witness
 
-ROOT = Path(__file__).parents[2]
 OUT = ROOT / "reports" / "out"
 
 # What the suite has to tell apart. Newer series come by themselves once the Debian suites hold them.
@@ -40,7 +38,7 @@ def default_specs() -> list[str]:
 
 
 def judge(wanted: str, directory: Path, arguments: Sequence[str]) -> int:
-    """Run the suite; its exit status. After Ctrl-C, which reaches it too, it still writes its report."""
+    """Run the suite; its exit status."""
     (directory / "results.json").unlink(missing_ok=True)
     # fmt: off
     command = [
@@ -48,12 +46,7 @@ def judge(wanted: str, directory: Path, arguments: Sequence[str]) -> int:
         f"--kernel={wanted}", f"--report-dir={directory}", *arguments,
     ]
     # fmt: on
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue
+    return outlast(command)
 
 
 def read(wanted: str, directory: Path, status: int | None) -> Column:
