@@ -126,11 +126,23 @@ def _built(spec: str, tree: Source, asked: list[Option], arch: Architecture) -> 
         if kernel := _cached(spec, result):
             return kernel
         tree.prepare()
-        # One directory for all configurations: kbuild recompiles only what depends on an option that changed.
-        # DWARF is in every object, though.
-        debugging = any(option.name.startswith("DEBUG_INFO") and option.value == "y" for option in asked)
-        directory = cache.root() / "builds" / (tree.slug + ("-debug-info" if debugging else ""))
+        directory = cache.root() / "builds" / "-".join([tree.slug, *_in_every_object(asked)])
         return _keep(spec, tree, build.build(tree, asked, directory, arch), result)
+
+
+def _in_every_object(asked: list[Option]) -> list[str]:
+    """What the wish puts into each object file, in a directory's words.
+
+    One directory serves all other configurations: kbuild compiles again only what depends on an option that
+    changed.
+    """
+    yes = {option.name for option in asked if option.value == "y"}
+    found = {
+        "debug-info": any(name.startswith("DEBUG_INFO") for name in yes),
+        "kasan": "KASAN" in yes,
+        "kcsan": "KCSAN" in yes,
+    }
+    return [name for name, there in found.items() if there]
 
 
 def _cached(spec: str, result: Path) -> Kernel | None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Several releases side by side: clause by clause, failure by failure, known bug by known bug."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 
 from reports.model import Result, Run, Verdict, worst
 
@@ -37,7 +39,11 @@ class Column:
 
     @property
     def title(self) -> str:
-        return self.release or self.spec
+        """The release, and how it is built where that is not as usual."""
+        built = re.search(r",config=([^,]+)", self.spec)
+        return (
+            f"{self.release} {Path(built[1]).stem}" if built and self.release else self.release or self.spec
+        )
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -90,8 +96,9 @@ def totals_table(columns: Sequence[Column]) -> Table:
     for column in columns:
         counts = column.run.counts if column.run else {}
         numbers = [str(counts.get(verdict, 0)) for verdict in Verdict]
-        rows.append([column.title, *numbers, str(column.status), column.problem])
-    return ["release", *map(str, Verdict), "exit status", "problem"], rows
+        seconds = f"{column.run.seconds:.0f}" if column.run else NO_RESULT
+        rows.append([column.title, *numbers, seconds, str(column.status), column.problem])
+    return ["release", *map(str, Verdict), "seconds", "exit status", "problem"], rows
 
 
 def failures(column: Column) -> list[Result]:

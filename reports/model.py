@@ -138,6 +138,7 @@ class Run:
     problem: str | None = None  # of the harness, and no test's: the build failed, the host is gone
     incidents: tuple[str, ...] = ()  # what went wrong and was survived, such as a lost machine
     stale: tuple[str, ...] = ()  # deviations that no longer fail, a sentence each
+    seconds: float = 0.0  # from the start to the report, without the building of kernels
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -155,6 +156,7 @@ class Run:
             "problem": self.problem,
             "incidents": list(self.incidents),
             "stale": list(self.stale),
+            "seconds": self.seconds,
         }
 
     @classmethod
@@ -166,6 +168,7 @@ class Run:
             problem=data["problem"],
             incidents=tuple(data["incidents"]),
             stale=tuple(data.get("stale", ())),
+            seconds=data.get("seconds", 0.0),
         )
 
 

@@ -143,7 +143,7 @@ def test_every_option_of_ours_has_its_reason_above_it(path: Path) -> None:
 @pytest.mark.parametrize("release", RELEASES, ids=str)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_our_fragments_fit_each_other(release: KernelRelease, arch: str) -> None:
-    names = ["base", "liveupdate", "faults", "qemu", arch, "debug-info", "debug"]
+    names = ["base", "liveupdate", "faults", "qemu", arch, "debug-info"]
     asked = {
         o.name: o.value for o in kconfig.merge([FRAGMENTS / f"{name}.config" for name in names], release)
     }

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def column(release: str, *results: Result, status: int = 0) -> Column:
-    run = Run(datetime(2026, 11, 23, tzinfo=UTC), (Suite("s", {"release": release}, results),))
+    run = Run(datetime(2026, 11, 23, tzinfo=UTC), (Suite("s", {"release": release}, results),), seconds=61)
     return Column(f"deb:{release}", status, run)
 
 
@@ -65,9 +65,18 @@ def test_totals_count_verdicts_and_say_where_there_is_none() -> None:
     judged = column("7.3.4", result("a", Verdict.PASS), result("b", Verdict.SKIP), result("c", Verdict.SKIP))
     _, rows = matrix.totals_table([judged, NOTHING])
     assert rows == [
-        ["7.3.4", "1", "0", "0", "2", "0", "0", ""],
-        ["deb:7.9", "0", "0", "0", "0", "0", "4", "no report, exit status 4"],
+        ["7.3.4", "1", "0", "0", "2", "0", "61", "0", ""],
+        ["deb:7.9", "0", "0", "0", "0", "0", "?", "4", "no report, exit status 4"],
     ]
+
+
+def test_a_kernel_that_is_built_otherwise_says_so() -> None:
+    run = column("7.3.4").run
+    titles = [
+        Column(spec, 0, run).title
+        for spec in ("deb:7.3", "deb:7.3,config=debug", "tree:/t,config=x/my.config")
+    ]
+    assert titles == ["7.3.4", "7.3.4 debug", "7.3.4 my"]
 
 
 def test_failures_come_before_errors_and_nothing_else_comes() -> None:
