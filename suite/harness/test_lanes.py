@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How many machines work at once: by what the host has, what the user wants to see, and what there is to do."""
+"""How many machines work at once: by what the host has, what the user wants to see, what there is to do."""
 
 import os
 from pathlib import Path
