@@ -26,7 +26,7 @@ from kernel.lines import Program
 from reports import coverage, coverage_html, tables
 from reports.coverage import Coverage, State
 from suite.child import ROOT, outlast
-from suite.coverage import blocks, measure, paths, unreachable
+from suite.coverage import blocks, measure, paths, record, unreachable
 from suite.coverage.measure import Executed
 from suite.coverage.unreachable import Unreachable
 
@@ -210,6 +210,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="lines that cannot be reached (configs/unreachable.yaml)",
     )
+    made.add_argument(
+        "--record",
+        action="store_true",
+        help="keep what was reached, in configs/coverage: of a run of everything",
+    )
     made.add_argument("--no-run", action="store_true", help="only the report, of logs that are there")
     return made
 
@@ -266,6 +271,8 @@ def _measure(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise error
     index = write(result, options.report_dir)
     print(*summary(result), sep="\n")
+    if options.record:
+        print(f"Kept: {record.write(result)}")
     print(f"Report: {index}")
     return status or int(bool(result.remarks))
 
