@@ -11,7 +11,7 @@ from kernel.errors import UsageError
 
 @dataclass(frozen=True)
 class Calls:
-    """How a function begins and returns, in the numbers that gdb's protocol has for registers (of 8 bytes)."""
+    """How functions are called: registers of 8 bytes, by the numbers that gdb's protocol has for them."""
 
     result: int  # what the function returns
     program_counter: int

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Faults that a kernel meets while it boots: no memory, no debugfs, no device.
 
-Nothing of this can be injected from user space, see fixtures/forced.py. Two machines see most of it, one kernel
-after the other: one has no KHO at first, so that each of its kernels boots as from cold and fails to set it
-up; the other is handed something each time, and some of its kernels meet two faults.
+Nothing of this can be injected from user space, see fixtures/forced.py. Two machines see most of it, one
+kernel after the other: one has no KHO at first, so that each of its kernels boots as from cold and fails to
+set it up; the other is handed something each time, and some of its kernels meet two faults.
 """
 
 from collections.abc import Generator, Sequence
@@ -213,7 +213,8 @@ def test_log_says_that_there_is_no_more_scratch_memory(luo: Luo, machine: Machin
         luo = yield from go(luo, machine, IN_SPITE_OF, generation)
         if lines := said(machine, "KHO: Failed to extend scratch: "):
             told[generation] = lines
-    assert told == dict.fromkeys(EXTENSION_FAILED, ["KHO: Failed to extend scratch: -ENOMEM"])
+    line = "KHO: Failed to extend scratch: -ENOMEM"
+    assert told == {generation: [line] for generation in EXTENSION_FAILED}
 
 
 @HANDED
@@ -225,7 +226,8 @@ def test_log_says_that_what_was_handed_over_is_not_shown(luo: Luo, machine: Mach
         if lines := said(machine, "KHO: failed exposing handover FDT in debugfs: "):
             told[generation] = lines
         shown[generation] = luo.actor.exists(f"{DEBUGFS}/in")
-    assert told == dict.fromkeys(SHOWING_FAILED, ["KHO: failed exposing handover FDT in debugfs: -ENOMEM"])
+    line = "KHO: failed exposing handover FDT in debugfs: -ENOMEM"
+    assert told == {generation: [line] for generation in SHOWING_FAILED}
     assert shown == {generation: generation not in SHOWING_FAILED for generation in shown}
 
 
