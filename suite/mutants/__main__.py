@@ -52,7 +52,8 @@ def judge(spec: str, mutant: Mutant) -> Outcome:
         command = [
             sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "no:cacheprovider", "-q",
             "--ignore=suite/harness", "--releases", "--boot-faults", f"--report-dir={directory}",
-            f"--kernel={spec}", f"--append=luo_mutant={mutant.id}", *(f"--clause={clause}" for clause in mutant.breaks),
+            f"--kernel={spec}", f"--append=luo_mutant={mutant.id}",
+            *(f"--clause={clause}" for clause in mutant.breaks),
         ]
         # fmt: on
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
