@@ -21,7 +21,7 @@ from suite.able import or_skip
 from suite.boot.log import said
 from suite.scenario import Scenario
 
-pytestmark = pytest.mark.boot_faults
+pytestmark = pytest.mark.forced
 
 DEBUGFS = "/sys/kernel/debug/kho"
 CONTENT = pattern(3 * PAGE + 17)
@@ -47,7 +47,7 @@ def able(machine: Machine, *wishes: Kexec) -> None:
 NOTHING_HANDED = pytest.mark.boot(FIXED_PLACE, bare=True)
 
 SET_UP, SHOW = "kho_init", "kho_out_debugfs_init"
-NO_SPACE = -3  # scripts/dtc/libfdt/libfdt.h: FDT_ERR_NOSPACE
+NO_SPACE, BAD_MAGIC = -3, -9  # scripts/dtc/libfdt/libfdt.h: FDT_ERR_…
 
 NO_LIST = Forced("memblock_alloc_try_nid", "kho_memory_init", result=NULL)
 NO_MAP = Forced("get_zeroed_page_noprof", SET_UP, result=NULL)
@@ -171,23 +171,23 @@ SHOWN = (
     Forced("debugfs_create_dir", TAKE_IN),
     Forced("debugfs_create_dir", TAKE_IN, 2),
     Forced("debugfs_create_blob", TAKE_IN),
+    Forced("__kmalloc_cache_noprof", TAKE_IN, result=NULL),
 )
 IN_SPITE_OF = (
-    *(Kexec(forced=both) for both in zip(EXTENSION, SHOWN, strict=False)),
-    Kexec(forced=EXTENSION[-1:]),
+    *(Kexec(forced=both) for both in zip(EXTENSION, SHOWN, strict=True)),
     Kexec(forced=(Forced("kho_alloc_preserve", "luo_late_startup"),)),
     Kexec(forced=(Forced("kho_alloc_preserve", "luo_flb_setup_outgoing"),)),
+    Kexec(forced=(Forced("fdt_open_into", "luo_late_startup", result=BAD_MAGIC),)),
     Kexec(forced=(Forced("misc_register", "liveupdate_ioctl_init"),)),
     Kexec(),
 )
-EXTENSION_FAILED = range(1, 5)
-SHOWING_FAILED = range(1, 4)
+EXTENSION_FAILED = SHOWING_FAILED = range(1, 5)
 STATE_FAILED = {
     5: "luo: failed to allocate/preserve LUO state memory",
     6: "luo: failed to prepare LUO state: -12",
+    7: "luo: failed to prepare LUO state: -12",
 }
-NO_DEVICE = 7
-AFTER = 8
+NO_DEVICE, AFTER = 8, 9
 
 RETRIEVED = "luo: Retrieved live update data, liveupdate number: "
 
@@ -252,7 +252,7 @@ def test_live_update_begins_anew_after_kernels_without(luo: Luo, machine: Machin
         luo = yield from go(luo, machine, IN_SPITE_OF, generation)
         numbers[generation] = [line.removeprefix(RETRIEVED) for line in said(machine, RETRIEVED)]
     # What lacks only the device hands over its state.
-    assert numbers == {5: ["5"], 6: [], NO_DEVICE: [], AFTER: ["1"]}
+    assert numbers == {5: ["5"], 6: [], 7: [], NO_DEVICE: [], AFTER: ["1"]}
     with refused(ENOENT):
         luo.retrieve_session("vm")
     luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
@@ -265,6 +265,33 @@ def test_kernel_whose_device_cannot_be_registered_goes_on_without(luo: Luo, mach
 
     assert not luo.actor.exists(DEVICE)
     assert sorted(luo.actor.listdir(f"{DEBUGFS}/out/sub_fdts")) == ["LUO", "kexec-metadata"]
+
+
+@pytest.mark.boot(f"{FIXED_PLACE} reserve_mem=4M:4096:luo-cts")
+@pytest.mark.alone
+@pytest.mark.clause("boot.fault.reserve-mem")
+def test_memory_that_cannot_be_handed_over_takes_nothing_else_along(luo: Luo, machine: Machine) -> Scenario:
+    """KHO is told of its areas before they are preserved, and then finds that it cannot forget them again."""
+    areas = Forced("kho_preserve_pages", "reserve_mem_init", 2)
+    removal = (
+        (),
+        (Forced("fdt_open_into", "kho_remove_subtree", result=BAD_MAGIC),),
+        (Forced("fdt_getprop", "kho_remove_subtree", result=NULL),),
+    )
+    wishes = [Kexec(forced=(areas, *more)) for more in removal]
+    able(machine, *wishes)
+    for wish in (*wishes, Kexec()):
+        luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
+
+        luo = yield wish
+
+        session = luo.retrieve_session("vm")
+        assert session.retrieve(1).read_all() == CONTENT
+        session.finish()
+        lines = [
+            line for line in machine.kernel_log() if "failed to prepare memblock FDT for KHO: -12" in line
+        ]
+        assert len(lines) == len(wish.forced[:1])
 
 
 @pytest.mark.boot(FIXED_PLACE)

@@ -7,18 +7,12 @@ from errno import E2BIG, EEXIST, EINVAL, EIO, ENOENT, ENOMEM, EOPNOTSUPP
 import pytest
 
 from fixtures.agent.errors import ActorGone, SyscallError
-from fixtures.allocations import Allocations
-from fixtures.forced import Forced
 from fixtures.level import UNUSED_PAGES_SLACK, Level
 from fixtures.luo import DEVICE, PAGE, Luo, refused
-from fixtures.machine import Machine
 from fixtures.provider import COMMAND, Provider
 from fixtures.scenario import KEXEC
 from kernel import uapi
-from kernel.abi import fdt, search
-from suite.able import or_skip
 from suite.boot import scratch
-from suite.kho.tamper import rename_property, shorten
 from suite.scenario import Scenario
 
 pytestmark = pytest.mark.provider
@@ -312,22 +306,6 @@ def test_area_that_cannot_be_preserved_is_the_next_kernels_from_the_start(luo: L
     assert lost < pages // 2, f"{lost} pages are kept from this kernel for nobody"
 
 
-@pytest.mark.clause("faults.kho.vmalloc.failed")
-def test_area_whose_list_cannot_be_preserved_is_refused_and_can_be_preserved(
-    luo: Luo, machine: Machine
-) -> None:
-    """Whether the page of the list needs memory to be preserved is a matter of its address, and seldom so."""
-    provider = Provider(luo)
-    words = ("vmalloc", provider.name("area"), CHUNK + 1, "plain")
-    with or_skip():
-        fault = Forced("kho_preserve_pages", "new_vmalloc_chunk")
-        area = machine.force([fault], lambda: provider.begin(luo.actor, *words))
-    with refused(ENOMEM):
-        area.wait()
-    provider.do(*words)
-    end(provider, [provider.name("area")])
-
-
 @pytest.mark.alone
 @pytest.mark.boot(nodes=(260, 252))
 @pytest.mark.clause("faults.kho.pages.nodes")
@@ -437,84 +415,6 @@ def test_subtree_whose_name_debugfs_does_not_take_is_refused_or_crosses(luo: Luo
     provider = Provider(luo)
     if added:
         assert provider.do("subtree-get", "a/b") == "a/b 4\n"
-
-
-@pytest.mark.alone
-@pytest.mark.warns("kho_add_subtree")
-@pytest.mark.clause("faults.kho.subtree.unshown")
-def test_subtree_that_debugfs_has_no_memory_for_is_refused_or_crosses(luo: Luo) -> Scenario:
-    provider = Provider(luo)
-    with or_skip():
-        result = Allocations(luo.actor).fail_all(
-            provider.call("subtree-add", "tree"), below="__kho_debugfs_blob_add"
-        )
-    assert result > 0 or result == -ENOMEM
-    assert "tree" not in luo.actor.listdir("/sys/kernel/debug/kho/out/sub_fdts")
-
-    luo = yield KEXEC
-
-    provider = Provider(luo)
-    if result > 0:
-        assert provider.do("subtree-get", "tree") == "tree 5\n"
-    else:
-        with refused(ENOENT):
-            provider.do("subtree-get", "tree")
-
-
-def outgoing(machine: Machine) -> fdt.Tree:
-    """The tree that the running kernel prepares."""
-    found = search.find(machine.instance.memory()).outgoing
-    assert found is not None
-    return found.root.tree
-
-
-@pytest.mark.alone
-@pytest.mark.clause("faults.kho.subtree.broken")
-def test_tree_that_cannot_be_read_gets_and_loses_no_subtree(luo: Luo, machine: Machine) -> Scenario:
-    provider = Provider(luo)
-    provider.do("subtree-add", "kept")
-    memory, tree = machine.instance.memory(), outgoing(machine)
-    magic = memory.read(tree.address, 4)
-    memory.write(tree.address, bytes(4))
-    for name in ("new", "kept"):
-        with refused(ENOMEM, EINVAL, EIO):
-            provider.do("subtree-add", name)
-    provider.do("subtree-del-unknown")
-    memory.write(tree.address, magic)
-    provider.do("subtree-add", "new")
-
-    luo = yield KEXEC
-
-    provider = Provider(luo)
-    for name in ("new", "kept"):
-        assert provider.do("subtree-get", name) == f"{name} {len(name) + 1}\n"
-        provider.do("subtree-free", name)
-
-
-@pytest.mark.alone
-@pytest.mark.parametrize("how", ["short", "missing"])
-@pytest.mark.clause("faults.kho.subtree.broken")
-def test_subtree_behind_a_broken_one_is_removed(luo: Luo, machine: Machine, how: str) -> Scenario:
-    provider = Provider(luo)
-    names = ["one", "two"]
-    for name in names:
-        provider.do("subtree-add", name)
-    memory, tree = machine.instance.memory(), outgoing(machine)
-    broken, removed = (child for child in tree.root.children if child.name in names)
-    address = broken.property("preserved-data", broken.name)
-    if how == "short":
-        shorten(memory, address)
-    else:
-        rename_property(memory, tree, address)
-    provider.do("subtree-del", removed.name)
-    assert removed.name not in luo.actor.listdir("/sys/kernel/debug/kho/out/sub_fdts")
-
-    luo = yield KEXEC
-
-    with refused(ENOENT):
-        Provider(luo).do("subtree-get", removed.name)
-    with refused(EINVAL):
-        Provider(luo).do("subtree-get", broken.name)
 
 
 @pytest.mark.boot("luo_cts.subtree=LUO")

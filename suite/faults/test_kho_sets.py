@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """KHO's radix tree and its sets of blocks, used from the kernel by somebody else than KHO and LUO."""
 
-from errno import EINVAL, EIO, ENOMEM, ENOSPC, ERANGE
+from errno import EINVAL, EIO, ENOSPC, ERANGE
 
 import pytest
 
-from fixtures.allocations import Allocations
 from fixtures.luo import Luo, refused
 from fixtures.provider import Provider
 from fixtures.scenario import KEXEC
-from suite.able import or_skip
 from suite.scenario import Scenario
 
 pytestmark = pytest.mark.provider
@@ -115,19 +113,6 @@ def test_tree_without_a_root_is_refused(luo: Luo) -> None:
                 provider.do("radix-rootless", call)
         for call in ("del", "destroy"):
             provider.do("radix-rootless", call)
-
-
-@pytest.mark.alone
-@pytest.mark.clause("faults.radix.memory")
-def test_tree_that_found_no_memory_can_be_made(luo: Luo) -> None:
-    provider = Provider(luo)
-    with or_skip():
-        made = Allocations(luo.actor).fail_all(provider.call("radix-init"), below="kho_radix_init_tree")
-    assert made == -ENOMEM
-    provider.do("radix-init")
-    provider.do("radix-add", 5)
-    assert walk(provider) == [5]
-    provider.do("radix-destroy")
 
 
 @pytest.mark.alone
