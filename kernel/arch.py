@@ -10,6 +10,16 @@ from kernel.errors import UsageError
 
 
 @dataclass(frozen=True)
+class Calls:
+    """How functions are called: registers of 8 bytes, by the numbers that gdb's protocol has for them."""
+
+    result: int  # what the function returns
+    program_counter: int
+    stack_pointer: int
+    link: int | None  # where the function returns to; None: the top of the stack says so
+
+
+@dataclass(frozen=True)
 class Architecture:
     """One architecture that both KHO and this suite support."""
 
@@ -26,6 +36,7 @@ class Architecture:
     virtual: str  # parameters for a virtual machine
     page_size: int
     last_function: str  # of the old kernel, before it jumps into the one that kexec has loaded
+    calls: Calls
     syscalls: Mapping[str, int]
     compat_ioctl: int | None  # number of ioctl for a 32-bit caller that a 64-bit program can play, if it can
 
@@ -80,6 +91,7 @@ X86_64 = Architecture(
     virtual="tsc=nowatchdog",
     page_size=4096,
     last_function="machine_kexec",
+    calls=Calls(result=0, program_counter=16, stack_pointer=7, link=None),  # gdb/features/i386/64bit-core.xml
     syscalls=MappingProxyType(_X86_64_SYSCALLS),
     compat_ioctl=54,  # arch/x86/entry/syscalls/syscall_32.tbl, by int 0x80
 )

@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.agent.pattern import pattern
 from fixtures.allocations import Allocations, Attempt, Call, ioctl, openat
+from fixtures.forced import Forced
 from fixtures.level import UNUSED_PAGES_SLACK, Level
 from fixtures.luo import DEVICE, PAGE, Descriptor, Luo, Memfd, Session, refused
 from fixtures.machine import Machine
@@ -17,6 +18,7 @@ from kernel import uapi
 from kernel.abi.blocks import capacity
 from kernel.abi.luo import FileEntry, SessionEntry
 from suite.able import or_skip
+from suite.faults.acts import begin_preserve
 from suite.files.requests import preserve_many, wrong_contents
 from suite.scenario import Scenario
 
@@ -206,6 +208,23 @@ def test_file_whose_folio_finds_no_place_in_the_map_is_refused_and_can_be_preser
     assert all_fail(luo, preserve_call(session, ram, TOKEN), below="kho_radix_add_key") == -ENOMEM
     assert Level.read(luo.actor).pinned == pinned
     session.preserve(ram, token=TOKEN)
+
+
+@pytest.mark.forced
+@pytest.mark.clause("allocation.preserve")
+def test_file_whose_list_cannot_be_preserved_is_refused_and_can_be_preserved_again(
+    luo: Luo, machine: Machine
+) -> None:
+    """Whether a page of the list needs memory for that is a matter of its address, and it seldom does."""
+    session, file = luo.create_session("vm"), luo.memfd(b"x")
+    with or_skip():
+        fault = Forced("kho_preserve_pages", "new_vmalloc_chunk")
+        call = machine.force([fault], lambda: begin_preserve(luo.actor, session, file, TOKEN))
+    with refused(ENOMEM):
+        call.wait()
+    file.truncate(PAGE)
+    session.preserve(file, TOKEN)
+    session.close()
 
 
 @pytest.mark.clause("allocation.name")
