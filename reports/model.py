@@ -46,6 +46,47 @@ class Attempt(NamedTuple):
     message: str
 
 
+class Cargo(NamedTuple):
+    """What a handover carries."""
+
+    sessions: int
+    files: int
+    size: int  # bytes, of all files together
+
+
+class Moment(NamedTuple):
+    """What a machine had used when it was looked at on its way through an update."""
+
+    name: str  # what was just done
+    memory: int  # bytes that are neither free nor a cache
+    processor: float  # seconds that its processors have worked since this kernel's boot
+
+
+@dataclass(frozen=True)
+class Handover:
+    """One kexec. ``phases`` are stretches in their order; what could not be seen is missing.
+
+    ``cargo`` is None where nobody counted what was carried, as in a batch of scenarios.
+    """
+
+    machine: str
+    generation: int  # the one that it leads to
+    phases: tuple[Part, ...]
+    cargo: Cargo | None = None
+    moments: tuple[Moment, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            **{
+                **data,
+                "phases": tuple(Part(*part) for part in data["phases"]),
+                "cargo": Cargo(*data["cargo"]) if data["cargo"] is not None else None,
+                "moments": tuple(Moment(*moment) for moment in data["moments"]),
+            }
+        )
+
+
 @dataclass(frozen=True)
 class Result:
     """The verdict on one test and what there is to say about it."""
@@ -101,23 +142,31 @@ class Suite:
     """The results of one target and kernel pair, in the order of collection.
 
     ``properties`` say what ran: release, next release, exact source, configuration hash, command line,
-    target, accelerator, QEMU version, seed, suite version.
+    target, accelerator, QEMU version, seed, suite version. ``repeat`` are the words of the command that does
+    it again; a node id after them makes it that test alone.
     """
 
     name: str
     properties: Mapping[str, str] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
+    repeat: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "results", tuple(sorted(self.results, key=lambda result: result.order)))
 
     def to_json(self) -> dict[str, Any]:
         results = [result.to_json() for result in self.results]
-        return {"name": self.name, "properties": dict(self.properties), "results": results}
+        return {
+            "name": self.name,
+            "properties": dict(self.properties),
+            "results": results,
+            "repeat": list(self.repeat),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["name"], dict(data["properties"]), tuple(map(Result.from_json, data["results"])))
+        results = tuple(map(Result.from_json, data["results"]))
+        return cls(data["name"], dict(data["properties"]), results, tuple(data.get("repeat", ())))
 
 
 HARNESS_SUITE = "luo-cts.harness"  # the harness's own tests: no kernel is judged
@@ -138,6 +187,8 @@ class Run:
     problem: str | None = None  # of the harness, and no test's: the build failed, the host is gone
     incidents: tuple[str, ...] = ()  # what went wrong and was survived, such as a lost machine
     stale: tuple[str, ...] = ()  # deviations that no longer fail, a sentence each
+    promises: Mapping[str, str] = field(default_factory=dict)  # clauses that hold here: id → sentence
+    handovers: tuple[Handover, ...] = ()
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -155,6 +206,8 @@ class Run:
             "problem": self.problem,
             "incidents": list(self.incidents),
             "stale": list(self.stale),
+            "promises": dict(self.promises),
+            "handovers": [asdict(handover) for handover in self.handovers],
         }
 
     @classmethod
@@ -166,6 +219,8 @@ class Run:
             problem=data["problem"],
             incidents=tuple(data["incidents"]),
             stale=tuple(data.get("stale", ())),
+            promises=dict(data.get("promises", {})),
+            handovers=tuple(map(Handover.from_json, data.get("handovers", ()))),
         )
 
 

@@ -24,7 +24,8 @@ def _tally(run: Run) -> str:
     return ", ".join(parts) or "no test ran"
 
 
-def _sentence(run: Run) -> str:
+def sentence(run: Run) -> str:
+    """The verdict."""
     if run.suites and all(suite.name == HARNESS_SUITE for suite in run.suites) and exit_status(run) in (0, 1):
         return f"The harness is {'broken' if exit_status(run) else 'sound'}: {_tally(run)}."
     match exit_status(run):
@@ -58,7 +59,7 @@ def lines(run: Run, report: Path | None = None, remark: str = "") -> list[str]:
     text = [line for result in guilty for line in _blame(result)]
     text += [f"incident: {incident}" for incident in run.incidents]
     text += run.stale
-    text.append(_sentence(run))
+    text.append(sentence(run))
     if report is not None:
         text.append(f"Report: {report}")
     if remark:
