@@ -129,6 +129,9 @@ class Result:
     notes: tuple[str, ...] = ()
     file: str = ""
     line: int | None = None
+    missed: bool = False  # it never ran, or not its own code but what it stands on failed
+    # Files that belong to it, from the report's directory on; the most telling one first.
+    attachments: tuple[str, ...] = ()
 
     def deviated(self, reason_and_link: str) -> Self:
         """This failure, known and excused; the failure's own text stays."""
@@ -148,6 +151,7 @@ class Result:
                 "parts": tuple(Part(*part) for part in data["parts"]),
                 "attempts": tuple(Attempt(Verdict(old), message) for old, message in data["attempts"]),
                 "notes": tuple(data["notes"]),
+                "attachments": tuple(data.get("attachments", ())),
             }
         )
 
@@ -155,7 +159,7 @@ class Result:
 def not_run(node_id: str, why: str, *, interrupted: bool = False, order: int = 0) -> Result:
     """A test that was collected and never ran: an error, or a skip if the user stopped the run."""
     verdict = Verdict.SKIP if interrupted else Verdict.ERROR
-    return Result(node_id, verdict, order=order, message=f"not run: {why}")
+    return Result(node_id, verdict, order=order, message=f"not run: {why}", missed=True)
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,30 @@ class Run:
     @property
     def counts(self) -> Counter[Verdict]:
         return Counter(result.verdict for result in self.results)
+
+    def complete(self) -> tuple[Suite, ...]:
+        """The suites that have results, and one more result for a problem that is no test's or an empty run.
+
+        By it a reader that knows tests alone sees that nothing was found.
+        """
+        suites = tuple(suite for suite in self.suites if suite.results)
+        if self.problem is None and suites:
+            return suites
+        setup = not_run("luo-cts::setup", "nothing was collected")
+        if self.problem is not None:
+            setup = replace(setup, message=self.problem.partition("\n")[0], detail=self.problem)
+        elif self.interrupted:
+            setup = not_run("luo-cts::setup", "interrupted", interrupted=True)
+        properties = self.suites[0].properties if self.suites else {}
+        return (*suites, Suite("luo-cts", properties, (setup,)))
+
+    def without_consoles(self) -> Self:
+        """The same without the consoles, which are nearly all of a report's size."""
+        suites = tuple(
+            replace(suite, results=tuple(replace(result, console="") for result in suite.results))
+            for suite in self.suites
+        )
+        return replace(self, suites=suites)
 
     def to_json(self) -> dict[str, Any]:
         return {

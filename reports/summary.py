@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The last lines on the terminal: the verdict in one sentence, what failed, and where the report is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reports.model import HARNESS_SUITE, Result, Run, Verdict, exit_status
@@ -52,8 +52,8 @@ def _blame(result: Result) -> Iterator[str]:
     yield from (f"    {line}" for line in shown)
 
 
-def lines(run: Run, report: Path | None = None, remark: str = "") -> list[str]:
-    """The closing lines; ``remark`` is a sentence on the delivery of the report, such as a full disk."""
+def lines(run: Run, report: Path | None = None, remarks: Sequence[str] = ()) -> list[str]:
+    """The closing lines; ``remarks`` are sentences on the delivery of the reports, such as a full disk."""
     guilty = [result for result in run.results if result.verdict in (Verdict.FAIL, Verdict.ERROR)]
     guilty.sort(key=lambda result: result.verdict is Verdict.ERROR)
     text = [line for result in guilty for line in _blame(result)]
@@ -62,6 +62,4 @@ def lines(run: Run, report: Path | None = None, remark: str = "") -> list[str]:
     text.append(sentence(run))
     if report is not None:
         text.append(f"Report: {report}")
-    if remark:
-        text.append(remark)
-    return text
+    return [*text, *remarks]

@@ -137,7 +137,7 @@ def test_the_summary_names_the_guilty_in_three_lines_each(tmp_path: Path) -> Non
         detail="def t():\n  one\n\nE  why\nassert 1 == 2\n\n",
     )
     run = Run(STARTED, (Suite("s", results=(error, fail)),), incidents=("m1 was lost",))
-    assert summary.lines(run, tmp_path / "junit.xml", "The disk is full.") == [
+    assert summary.lines(run, tmp_path / "junit.xml", ["The disk is full."]) == [
         "fail: a.py::t [session.finish]",
         "    assert 1 == 2",
         "    E  why",
