@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
-# What HTML cannot hold, controls, surrogates and noncharacters
-# (https://html.spec.whatwg.org/#parse-errors), and what makes a line look like another one, marks that change the direction of writing.
+# What HTML cannot hold: controls, surrogates and noncharacters, see https://html.spec.whatwg.org/#parse-errors.
+# And marks that change the direction of writing: they make a line look like another one.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
     + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))

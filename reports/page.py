@@ -21,8 +21,6 @@ EXCERPT = 32 * 1024
 ALL_EXCERPTS = 6 * 1024 * 1024
 
 # What is wrong comes first, and of that what the kernel did.
-_ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.DEVIATION, Verdict.SKIP, Verdict.PASS)
-
 _WORDS = {
     Verdict.FAIL: "failed",
     Verdict.ERROR: "error",
@@ -31,6 +29,10 @@ _WORDS = {
     Verdict.PASS: "passed",
 }
 _UNJUDGED = "not judged"
+
+
+def _plural(word: str, count: int) -> str:
+    return f"{word}s" if count != 1 and word in ("error", "deviation") else word
 
 
 class Excerpts:
@@ -114,13 +116,17 @@ class Area:
     def totals(self) -> list[tuple[Verdict | None, str, int]]:
         counts = Counter(promise.verdict for promise in self.promises)
         words = [*_WORDS.items(), (None, _UNJUDGED)]
-        return [(verdict, word, counts[verdict]) for verdict, word in words if counts[verdict]]
+        return [
+            (verdict, _plural(word, counts[verdict]), counts[verdict])
+            for verdict, word in words
+            if counts[verdict]
+        ]
 
     @property
     def sound(self) -> bool:
         """Whether there is nothing in it that a reader looks for first."""
         found = {promise.verdict for promise in self.promises}
-        return not found & {Verdict.FAIL, Verdict.ERROR, Verdict.DEVIATION}
+        return not found & {Verdict.FAIL, Verdict.ERROR}
 
 
 @dataclass(frozen=True)
@@ -152,13 +158,17 @@ class Page:
     @property
     def totals(self) -> list[tuple[Verdict, str, int]]:
         counts = self.run.counts
-        return [(verdict, _WORDS[verdict], counts[verdict]) for verdict in _ORDER if counts[verdict]]
+        return [
+            (verdict, _plural(word, counts[verdict]), counts[verdict])
+            for verdict, word in _WORDS.items()
+            if counts[verdict]
+        ]
 
     @cached_property
     def guilty(self) -> list[Case]:
         """What failed, the kernel's failures first."""
         wrong = [case for case in self.cases if case.result.verdict in (Verdict.FAIL, Verdict.ERROR)]
-        return sorted(wrong, key=lambda case: _ORDER.index(case.result.verdict))
+        return sorted(wrong, key=lambda case: case.result.verdict is Verdict.ERROR)
 
     def by_reason(self, verdict: Verdict) -> dict[str, list[Case]]:
         """The tests with this verdict, by what is said of them."""
