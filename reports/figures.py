@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the handovers of a run show: how long a workload is away, and what grows with what it hands over."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from reports.chart import Chart, Segment, Series, Spread, bar, figure
-from reports.model import BLACKOUT, Cargo, Handover, Phase
+from reports.model import BLACKOUT, Cargo, Handover, Phase, Run
 
+NAME = "figures.json"
 MIB = 1 << 20
 _PHASES = [str(phase) for phase in Phase]
 
 # A machine that goes through so many updates with the same load shows whether something grows with each.
-_CHAIN = 3
+_CHAIN = 8
 
 
 class Bar(NamedTuple):
@@ -193,6 +196,11 @@ class Figures:
 
 def of(handovers: Iterable[Handover]) -> Figures:
     return Figures(tuple(handovers))
+
+
+def encode(run: Run, directory: Path) -> bytes:
+    """All of it as JSON, for a file of the report ``directory``."""
+    return json.dumps(of(run.handovers).to_json(), indent=1).encode()
 
 
 def _seconds(handovers: Iterable[Handover], name: str) -> list[float]:
