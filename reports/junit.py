@@ -1,45 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a run as JUnit XML, in the shape that Jenkins' xunit plugin accepts (its schema junit-10.xsd)."""
 
-import errno
 import os
-import re
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 from junit_xml import TestCase, TestSuite
 
-from reports.model import Result, Run, Suite, Verdict, not_run
+from reports import text, whole
+from reports.model import Result, Run, Suite, Verdict
 
-# libxml2, which reads these files in most CIs, refuses a text node above 10 MB; a flooded console has more.
-TEXT_LIMIT = 256 * 1024
-LINE_LIMIT = 1000
-
-# Everything that is no Char in XML 1.0 (section 2.2), and the C1 controls, which it discourages.
-_ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# How a case names a file that belongs to it, on a line of its own: read by Jenkins' junit-attachments plugin
+# and by GitLab (lib/gitlab/ci/parsers/test/junit.rb), which takes the first one of a failure.
+_ATTACHMENT = "[[ATTACHMENT|"
 
 
-def _clean(text: str) -> str:
-    """``text`` with what XML cannot hold spelled out, so that a raw console byte stays readable."""
-    return _ILLEGAL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
+def _text(given: str) -> str:
+    """As text.block(). A console that names a file must not have it published."""
+    return text.block(given.replace(_ATTACHMENT, r"[[ATTACHMENT\x7c"))
 
 
-def _text(text: str) -> str:
-    """Clean multi-line text of bounded length; a long one keeps its two ends, where the cause mostly is."""
-    if len(text) > TEXT_LIMIT:
-        half = TEXT_LIMIT // 2
-        text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
-    return _clean(text)
-
-
-def _line(text: str) -> str:
-    """Clean text of one line, for an attribute."""
-    return _clean(" ".join(text.split()))[:LINE_LIMIT]
+def _attachment(path: Path) -> str:
+    """Jenkins wants an absolute path; GitLab, which tells where its project is, one from there."""
+    project = os.environ.get("CI_PROJECT_DIR")
+    path = path.absolute()
+    if project and path.is_relative_to(project):
+        path = path.relative_to(project)
+    return f"{_ATTACHMENT}{text.clean(str(path))}]]"
 
 
 def _system_out(result: Result) -> Iterator[str]:
@@ -56,6 +45,8 @@ def _system_out(result: Result) -> Iterator[str]:
         yield f"note: {note}"
     for attempt in result.attempts:
         yield f"earlier attempt: {attempt.verdict}: {attempt.message}"
+    for file in result.attachments:
+        yield f"file: {file}"
     if result.verdict is Verdict.DEVIATION:
         yield f"failure: {result.message}"
         yield result.detail
@@ -64,18 +55,34 @@ def _system_out(result: Result) -> Iterator[str]:
         yield result.console
 
 
-def _case(result: Result) -> TestCase:
+def _outcome(result: Result) -> str:
+    """The text of a failure or an error. GitLab shows it instead of the message, so that is in it."""
+    if result.message and result.message not in result.detail:
+        return _text(f"{result.message}\n{result.detail}".rstrip("\n"))
+    return _text(result.detail)
+
+
+def identity(result: Result) -> tuple[str, str]:
+    """Class name and name as pytest's own report gives them: the same from release to release."""
     # A parameter may hold any character, "::" and "/" too, so it is set aside before the rest is split.
     path, bracket, parameters = result.node_id.partition("[")
     *scopes, name = path.split("::")
+    classname = ".".join(scopes).removesuffix(".py").replace(".py.", ".").replace("/", ".")
+    return text.line(classname), text.line(name + bracket + parameters) or "unnamed"
+
+
+def _case(result: Result, directory: Path, classname: str, name: str) -> TestCase:
+    # Both copy what is attached, and a passing test shares its console with hundreds.
+    guilty = result.verdict in (Verdict.FAIL, Verdict.ERROR)
+    attachments = [_attachment(directory / file) for file in result.attachments if guilty]
     case = TestCase(
-        name=_line(name + bracket + parameters) or "unnamed",
-        classname=_line(".".join(scopes).removesuffix(".py").replace(".py.", ".").replace("/", ".")),
+        name=name,
+        classname=classname,
         elapsed_sec=result.seconds,
-        stdout=_text("\n".join(_system_out(result))),
+        stdout="\n".join([*attachments, _text("\n".join(_system_out(result)))]),
     )
     # The library leaves out an element that says nothing, and the verdict with it.
-    message, detail = _line(result.message) or str(result.verdict), _text(result.detail)
+    message, detail = text.line(result.message) or str(result.verdict), _outcome(result)
     match result.verdict:
         case Verdict.FAIL:
             case.add_failure_info(message, detail)
@@ -84,34 +91,37 @@ def _case(result: Result) -> TestCase:
         case Verdict.SKIP:
             case.add_skipped_info(message, detail)
         case Verdict.DEVIATION:
-            case.add_skipped_info(f"deviation: {_line(result.deviation)}")
+            case.add_skipped_info(f"deviation: {text.line(result.deviation)}")
         case Verdict.PASS:
             pass
     return case
 
 
-def _suites(run: Run) -> Iterable[Suite]:
-    """The run's suites, with one synthetic result for a problem that is no test's, or for an empty run."""
-    suites = [suite for suite in run.suites if suite.results]
-    if run.problem is None and suites:
-        return suites
-    setup = not_run("luo-cts::setup", "nothing was collected")
-    if run.problem is not None:
-        setup = replace(setup, message=run.problem.partition("\n")[0], detail=run.problem)
-    elif run.interrupted:
-        setup = not_run("luo-cts::setup", "interrupted", interrupted=True)
-    properties = run.suites[0].properties if run.suites else {}
-    return [*suites, Suite("luo-cts", properties, (setup,))]
+def _cases(results: Iterable[Result], directory: Path) -> Iterator[TestCase]:
+    """A case for each result. Of two that have one name, readers drop the second: it is numbered."""
+    taken: defaultdict[str, set[str]] = defaultdict(set)
+    for result in results:
+        classname, name = identity(result)
+        yield _case(result, directory, classname, text.unique(name, taken[classname]))
 
 
-def _document(run: Run) -> ElementTree.Element:
+def _told(run: Run, suite: Suite) -> Mapping[str, str]:
+    """The properties: what ran, and what a reader who looks for failures alone would miss."""
+    retried = [result.node_id for result in suite.results if result.attempts]
+    return {
+        **suite.properties,
+        **({"stale-deviations": "\n".join(run.stale)} if run.stale else {}),
+        **({"retried": "\n".join(retried)} if retried else {}),
+    }
+
+
+def _document(run: Run, directory: Path) -> ElementTree.Element:
     root = ElementTree.Element("testsuites", name="luo-cts")
-    stale = {"stale-deviations": "\n".join(run.stale)} if run.stale else {}
-    for number, suite in enumerate(_suites(run)):
+    for number, suite in enumerate(run.complete()):
         element: ElementTree.Element = TestSuite(
-            name=_line(suite.name),
-            test_cases=[_case(result) for result in suite.results],
-            properties={_line(name): _text(value) for name, value in {**suite.properties, **stale}.items()},
+            name=text.line(suite.name),
+            test_cases=list(_cases(suite.results, directory)),
+            properties={text.line(name): _text(value) for name, value in _told(run, suite).items()},
             timestamp=run.started.isoformat(timespec="seconds"),
             stdout=_text("\n".join(run.incidents)) if number == 0 else None,
         ).build_xml_doc()
@@ -124,83 +134,13 @@ def _document(run: Run) -> ElementTree.Element:
     return root
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` at once: a reader, or a crash, sees the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+def render(run: Run, directory: Path) -> bytes:
+    """The document; attachments are files below ``directory``."""
+    document: bytes = ElementTree.tostring(_document(run, directory), encoding="utf-8", xml_declaration=True)
+    return document
 
 
 def write(run: Run, path: Path) -> None:
     """Write ``run`` to ``path``, whole or not at all; raises OSError where the file cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = ElementTree.tostring(_document(run), encoding="utf-8", xml_declaration=True)
-    _write_whole(path, document)
-
-
-class Reserve:
-    """Space set aside in the report directory, so that a disk that fills up still holds the report."""
-
-    SIZE = 4 * 1024 * 1024
-
-    def __init__(self, directory: Path, size: int = SIZE) -> None:
-        """Set ``size`` bytes aside. A disk that is full already is no error here: ``deliver`` tells."""
-        self._path = directory / f".reserve.{os.getpid()}"
-        with suppress(OSError):
-            directory.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(descriptor, 0, size)
-            finally:
-                os.close(descriptor)
-
-    def give_back(self) -> None:
-        """Free the space, for the report or because the run ends without one."""
-        with suppress(OSError):
-            self._path.unlink()
-
-
-class Delivery(NamedTuple):
-    """Where the report ended up, and a sentence if that is not where it should be or not all of it."""
-
-    path: Path
-    remark: str
-
-
-def _compact(run: Run) -> Run:
-    """``run`` without the consoles, which are nearly all of a report's size."""
-    suites = tuple(
-        replace(suite, results=tuple(replace(result, console="") for result in suite.results))
-        for suite in run.suites
-    )
-    return replace(run, suites=suites)
-
-
-def deliver(run: Run, path: Path, reserve: Reserve | None = None) -> Delivery:
-    """Write ``run`` to ``path``; if there is no room, without consoles; if that fails too, elsewhere.
-
-    Raises OSError only where the temporary directory cannot be written either.
-    """
-    if reserve is not None:
-        reserve.give_back()
-    try:
-        write(run, path)
-        return Delivery(path, "")
-    except OSError as error:
-        problem = error
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        with suppress(OSError):
-            write(_compact(run), path)
-            return Delivery(path, f"The report has no console excerpts: {problem.strerror}.")
-    elsewhere = Path(tempfile.mkdtemp(prefix="luo-cts-")) / path.name
-    write(run, elsewhere)
-    return Delivery(elsewhere, f"{path} cannot be written ({problem.strerror}); the report is {elsewhere}.")
+    whole.write(path, render(run, path.parent))

@@ -46,6 +46,68 @@ class Attempt(NamedTuple):
     message: str
 
 
+class Cargo(NamedTuple):
+    """What a handover carries."""
+
+    sessions: int
+    files: int
+    size: int  # bytes, of all files together
+
+
+class Moment(NamedTuple):
+    """What a machine had used when it was looked at on its way through an update."""
+
+    name: str  # what was just done
+    memory: int  # bytes that are neither free nor a cache
+    processor: float  # seconds that its processors have worked since this kernel's boot
+
+
+class Phase(StrEnum):
+    """A stretch of an update, in the order of time."""
+
+    PRESERVE = "preserve"
+    STOP = "reboot call to jump"
+    START = "jump to first line"
+    BOOT = "first line to init"
+    REACH = "init to first call"
+    RETRIEVE = "retrieve"
+    FINISH = "finish"
+
+
+# From the call that stops a workload to its having everything back.
+BLACKOUT = (Phase.STOP, Phase.START, Phase.BOOT, Phase.REACH, Phase.RETRIEVE)
+
+
+@dataclass(frozen=True)
+class Handover:
+    """One kexec. ``phases`` are named as in ``Phase`` and in that order; what could not be seen is missing.
+
+    ``cargo`` is None where nobody counted what was carried, as in a batch of scenarios.
+    """
+
+    machine: str
+    generation: int  # the one that it leads to
+    phases: tuple[Part, ...]
+    cargo: Cargo | None = None
+    moments: tuple[Moment, ...] = ()
+
+    @property
+    def blackout(self) -> float:
+        """Seconds that a workload is away, as far as they were seen."""
+        return sum(phase.seconds for phase in self.phases if phase.name in BLACKOUT)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            **{
+                **data,
+                "phases": tuple(Part(*part) for part in data["phases"]),
+                "cargo": Cargo(*data["cargo"]) if data["cargo"] is not None else None,
+                "moments": tuple(Moment(*moment) for moment in data["moments"]),
+            }
+        )
+
+
 @dataclass(frozen=True)
 class Result:
     """The verdict on one test and what there is to say about it."""
@@ -67,6 +129,9 @@ class Result:
     notes: tuple[str, ...] = ()
     file: str = ""
     line: int | None = None
+    missed: bool = False  # it never ran, or not its own code but what it stands on failed
+    # Files that belong to it, from the report's directory on; the most telling one first.
+    attachments: tuple[str, ...] = ()
 
     def deviated(self, reason_and_link: str) -> Self:
         """This failure, known and excused; the failure's own text stays."""
@@ -86,6 +151,7 @@ class Result:
                 "parts": tuple(Part(*part) for part in data["parts"]),
                 "attempts": tuple(Attempt(Verdict(old), message) for old, message in data["attempts"]),
                 "notes": tuple(data["notes"]),
+                "attachments": tuple(data.get("attachments", ())),
             }
         )
 
@@ -93,7 +159,7 @@ class Result:
 def not_run(node_id: str, why: str, *, interrupted: bool = False, order: int = 0) -> Result:
     """A test that was collected and never ran: an error, or a skip if the user stopped the run."""
     verdict = Verdict.SKIP if interrupted else Verdict.ERROR
-    return Result(node_id, verdict, order=order, message=f"not run: {why}")
+    return Result(node_id, verdict, order=order, message=f"not run: {why}", missed=True)
 
 
 @dataclass(frozen=True)
@@ -101,23 +167,31 @@ class Suite:
     """The results of one target and kernel pair, in the order of collection.
 
     ``properties`` say what ran: release, next release, exact source, configuration hash, command line,
-    target, accelerator, QEMU version, seed, suite version.
+    target, accelerator, QEMU version, seed, suite version. ``repeat`` are the words of the command that does
+    it again; a node id after them makes it that test alone.
     """
 
     name: str
     properties: Mapping[str, str] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
+    repeat: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "results", tuple(sorted(self.results, key=lambda result: result.order)))
 
     def to_json(self) -> dict[str, Any]:
         results = [result.to_json() for result in self.results]
-        return {"name": self.name, "properties": dict(self.properties), "results": results}
+        return {
+            "name": self.name,
+            "properties": dict(self.properties),
+            "results": results,
+            "repeat": list(self.repeat),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(data["name"], dict(data["properties"]), tuple(map(Result.from_json, data["results"])))
+        results = tuple(map(Result.from_json, data["results"]))
+        return cls(data["name"], dict(data["properties"]), results, tuple(data.get("repeat", ())))
 
 
 HARNESS_SUITE = "luo-cts.harness"  # the harness's own tests: no kernel is judged
@@ -139,6 +213,8 @@ class Run:
     incidents: tuple[str, ...] = ()  # what went wrong and was survived, such as a lost machine
     stale: tuple[str, ...] = ()  # deviations that no longer fail, a sentence each
     seconds: float = 0.0  # from the start to the report, without the building of kernels
+    promises: Mapping[str, str] = field(default_factory=dict)  # clauses that hold here: id → sentence
+    handovers: tuple[Handover, ...] = ()
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -147,6 +223,30 @@ class Run:
     @property
     def counts(self) -> Counter[Verdict]:
         return Counter(result.verdict for result in self.results)
+
+    def complete(self) -> tuple[Suite, ...]:
+        """The suites that have results, and one more result for a problem that is no test's or an empty run.
+
+        By it a reader that knows tests alone sees that nothing was found.
+        """
+        suites = tuple(suite for suite in self.suites if suite.results)
+        if self.problem is None and suites:
+            return suites
+        setup = not_run("luo-cts::setup", "nothing was collected")
+        if self.problem is not None:
+            setup = replace(setup, message=self.problem.partition("\n")[0], detail=self.problem)
+        elif self.interrupted:
+            setup = not_run("luo-cts::setup", "interrupted", interrupted=True)
+        properties = self.suites[0].properties if self.suites else {}
+        return (*suites, Suite("luo-cts", properties, (setup,)))
+
+    def without_consoles(self) -> Self:
+        """The same without the consoles, which are nearly all of a report's size."""
+        suites = tuple(
+            replace(suite, results=tuple(replace(result, console="") for result in suite.results))
+            for suite in self.suites
+        )
+        return replace(self, suites=suites)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -157,6 +257,8 @@ class Run:
             "incidents": list(self.incidents),
             "stale": list(self.stale),
             "seconds": self.seconds,
+            "promises": dict(self.promises),
+            "handovers": [asdict(handover) for handover in self.handovers],
         }
 
     @classmethod
@@ -169,6 +271,8 @@ class Run:
             incidents=tuple(data["incidents"]),
             stale=tuple(data.get("stale", ())),
             seconds=data.get("seconds", 0.0),
+            promises=dict(data.get("promises", {})),
+            handovers=tuple(map(Handover.from_json, data.get("handovers", ()))),
         )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The last lines on the terminal: the verdict in one sentence, what failed, and where the report is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reports.model import HARNESS_SUITE, Result, Run, Verdict, exit_status
@@ -24,7 +24,8 @@ def _tally(run: Run) -> str:
     return ", ".join(parts) or "no test ran"
 
 
-def _sentence(run: Run) -> str:
+def sentence(run: Run) -> str:
+    """The verdict."""
     if run.suites and all(suite.name == HARNESS_SUITE for suite in run.suites) and exit_status(run) in (0, 1):
         return f"The harness is {'broken' if exit_status(run) else 'sound'}: {_tally(run)}."
     match exit_status(run):
@@ -51,16 +52,14 @@ def _blame(result: Result) -> Iterator[str]:
     yield from (f"    {line}" for line in shown)
 
 
-def lines(run: Run, report: Path | None = None, remark: str = "") -> list[str]:
-    """The closing lines; ``remark`` is a sentence on the delivery of the report, such as a full disk."""
+def lines(run: Run, report: Path | None = None, remarks: Sequence[str] = ()) -> list[str]:
+    """The closing lines; ``remarks`` are sentences on the delivery of the reports, such as a full disk."""
     guilty = [result for result in run.results if result.verdict in (Verdict.FAIL, Verdict.ERROR)]
     guilty.sort(key=lambda result: result.verdict is Verdict.ERROR)
     text = [line for result in guilty for line in _blame(result)]
     text += [f"incident: {incident}" for incident in run.incidents]
     text += run.stale
-    text.append(_sentence(run))
+    text.append(sentence(run))
     if report is not None:
         text.append(f"Report: {report}")
-    if remark:
-        text.append(remark)
-    return text
+    return [*text, *remarks]

@@ -1,63 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The report is a file that Jenkins takes, whatever the run looked like and however full the disk is."""
 
-import os
-import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import xmlschema
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped
 from junitparser import TestCase as Case
 
 from reports import junit
 from reports.model import Attempt, Part, Result, Run, Suite, Verdict, not_run, suite_name
 from suite.harness.junit_compare import normalise
+from suite.harness.report_runs import STARTED, runs
 
-STARTED = datetime(2026, 11, 23, 5, 14, tzinfo=UTC)
 SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("jenkins-junit.xsd"))
 OUTCOME = {Failure: Verdict.FAIL, Error: Verdict.ERROR, Skipped: Verdict.SKIP}
-
-anything = st.text(st.characters(exclude_categories=()), max_size=60)
-seconds = st.floats(0, 1e7, allow_nan=False)
-results = st.builds(
-    Result,
-    node_id=anything,
-    verdict=st.sampled_from(Verdict),
-    order=st.integers(0, 100),
-    clauses=st.lists(anything, max_size=2).map(tuple),
-    seconds=seconds,
-    message=anything,
-    detail=anything | st.just("detail\n" * 50_000),
-    deviation=anything,
-    machine=anything,
-    generations=st.lists(st.integers(0), max_size=3).map(tuple),
-    parts=st.lists(st.builds(Part, anything, seconds), max_size=2).map(tuple),
-    console=anything | st.just("\x1b[31mflood\x00\r\n" * 30_000),
-    batch=st.none() | anything,
-    attempts=st.lists(st.builds(Attempt, st.sampled_from(Verdict), anything), max_size=2).map(tuple),
-    notes=st.lists(anything, max_size=2).map(tuple),
-)
-suites = st.builds(
-    Suite,
-    name=anything,
-    properties=st.dictionaries(anything, anything, max_size=3),
-    results=st.lists(results, max_size=4).map(tuple),
-)
-runs = st.builds(
-    Run,
-    started=st.just(STARTED),
-    suites=st.lists(suites, max_size=2).map(tuple),
-    interrupted=st.booleans(),
-    problem=st.none() | anything,
-    incidents=st.lists(anything, max_size=2).map(tuple),
-)
 
 
 def outcomes(path: Path) -> Counter[Verdict]:
@@ -124,7 +84,9 @@ def test_a_case_says_where_it_ran_and_why_it_failed(tmp_path: Path) -> None:
     )
     run = Run(STARTED, (Suite(suite_name("qemu", "7.3.4", "7.3.5"), {"seed": "7"}, (result,)),))
     path = written(run, tmp_path)
-    assert [properties for properties, _ in normalise(path).values()] == [{"seed": "7"}]
+    assert [properties for properties, _ in normalise(path).values()] == [
+        {"seed": "7", "retried": result.node_id}
+    ]
     (suite,) = JUnitXml.fromfile(str(path))
     assert suite.name == "luo-cts.qemu.7.3.4-to-7.3.5"
     (case,) = suite
@@ -206,87 +168,3 @@ def test_equal_runs_are_equal_when_stripped(tmp_path: Path) -> None:
     )
     assert one == two
     assert one != three
-
-
-def test_a_failed_write_leaves_the_old_report_and_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = written(run_of(Result("a.py::t", Verdict.PASS)), tmp_path)
-    before = path.read_bytes()
-
-    def no_room(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(OSError, match="No space left"):
-        written(run_of(Result("a.py::t", Verdict.FAIL)), tmp_path)
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["junit.xml"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], capture_output=True, text=True, check=False
-    )
-    if mount.returncode != 0:
-        pytest.skip(f"cannot mount a small file system: {mount.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def fill(disk: Path) -> None:
-    free = os.statvfs(disk)
-    (disk / "flood").write_bytes(bytes(free.f_bavail * free.f_frsize))
-    assert os.statvfs(disk).f_bavail == 0
-
-
-def big_run(cases: int) -> Run:
-    """About 100 KiB a case, nearly all of it console."""
-    results = [Result(f"a.py::t{n}", Verdict.PASS, n, console="flood\n" * 17_000) for n in range(cases)]
-    return run_of(*results, Result("a.py::guilty", Verdict.FAIL, cases, message="broken"))
-
-
-def test_a_full_disk_still_gets_a_whole_report(small_disk: Path) -> None:
-    reserve = junit.Reserve(small_disk, 1024 * 1024)
-    fill(small_disk)
-    run = big_run(4)
-    delivery = junit.deliver(run, small_disk / "junit.xml", reserve)
-    assert delivery == (small_disk / "junit.xml", "")
-    SCHEMA.validate(delivery.path)
-    assert outcomes(delivery.path) == run.counts
-    assert "flood" in delivery.path.read_text()
-
-
-def test_a_report_too_big_for_the_reserve_loses_its_consoles_only(small_disk: Path) -> None:
-    reserve = junit.Reserve(small_disk, 256 * 1024)
-    fill(small_disk)
-    run = big_run(20)
-    delivery = junit.deliver(run, small_disk / "junit.xml", reserve)
-    assert delivery.path == small_disk / "junit.xml"
-    assert delivery.remark == "The report has no console excerpts: No space left on device."
-    assert outcomes(delivery.path) == run.counts
-    assert "flood" not in delivery.path.read_text()
-
-
-def test_a_report_without_any_room_goes_elsewhere_and_says_so(small_disk: Path) -> None:
-    fill(small_disk)
-    reserve = junit.Reserve(small_disk)
-    run = big_run(1)
-    delivery = junit.deliver(run, small_disk / "junit.xml", reserve)
-    assert not delivery.path.is_relative_to(small_disk)
-    assert str(delivery.path) in delivery.remark
-    assert "No space left on device" in delivery.remark
-    assert outcomes(delivery.path) == run.counts
-
-
-def test_a_reserve_leaves_nothing_behind(tmp_path: Path) -> None:
-    reserve = junit.Reserve(tmp_path, 4096)
-    (entry,) = tmp_path.iterdir()
-    assert entry.stat().st_blocks * 512 >= 4096
-    reserve.give_back()
-    reserve.give_back()
-    assert not list(tmp_path.iterdir())

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import summary
-from reports.model import Attempt, Part, Result, Run, Suite, Verdict, exit_status, not_run
+from reports.model import (
+    Attempt,
+    Cargo,
+    Handover,
+    Moment,
+    Part,
+    Result,
+    Run,
+    Suite,
+    Verdict,
+    exit_status,
+    not_run,
+)
 
 STARTED = datetime(2026, 11, 23, 5, 14, tzinfo=UTC)
 
@@ -20,6 +32,12 @@ results = st.builds(
     attempts=st.lists(st.builds(Attempt)).map(tuple),
     seconds=st.floats(0, 1e9),
 )
+handovers = st.builds(
+    Handover,
+    phases=st.lists(st.builds(Part, st.text(), st.floats(0, 1e9))).map(tuple),
+    cargo=st.none() | st.builds(Cargo),
+    moments=st.lists(st.builds(Moment, st.text(), st.integers(0), st.floats(0, 1e9))).map(tuple),
+)
 runs = st.builds(
     Run,
     started=st.datetimes(timezones=st.just(UTC)),
@@ -28,9 +46,12 @@ runs = st.builds(
             Suite,
             properties=st.dictionaries(st.text(), st.text()),
             results=st.lists(results, max_size=3).map(tuple),
+            repeat=st.lists(st.text(), max_size=3).map(tuple),
         ),
         max_size=2,
     ).map(tuple),
+    promises=st.dictionaries(st.text(), st.text(), max_size=3),
+    handovers=st.lists(handovers, max_size=2).map(tuple),
 )
 
 
@@ -42,6 +63,15 @@ def run_of(*verdicts: Verdict, interrupted: bool = False, problem: str | None = 
 @given(runs)
 def test_a_run_survives_json(run: Run) -> None:
     assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run
+
+
+def test_an_older_run_without_what_was_added_since_is_read() -> None:
+    data = run_of(Verdict.PASS).to_json()
+    for added in ("stale", "promises", "handovers"):
+        del data[added]
+    for suite in data["suites"]:
+        del suite["repeat"]
+    assert Run.from_json(data) == run_of(Verdict.PASS)
 
 
 def test_results_stand_in_the_order_of_collection() -> None:
@@ -107,7 +137,7 @@ def test_the_summary_names_the_guilty_in_three_lines_each(tmp_path: Path) -> Non
         detail="def t():\n  one\n\nE  why\nassert 1 == 2\n\n",
     )
     run = Run(STARTED, (Suite("s", results=(error, fail)),), incidents=("m1 was lost",))
-    assert summary.lines(run, tmp_path / "junit.xml", "The disk is full.") == [
+    assert summary.lines(run, tmp_path / "junit.xml", ["The disk is full."]) == [
         "fail: a.py::t [session.finish]",
         "    assert 1 == 2",
         "    E  why",
