@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from reports import junit, ktap, whole
+from reports import junit, ktap, markdown, whole
 from reports.model import Run
 
 
@@ -32,6 +32,7 @@ FORMATS = (
     JUNIT,
     Format("results.json", _results),
     Format("report.ktap", ktap.render),
+    Format("summary.md", markdown.render),
 )
 
 # A disk, a quota and a limit on the size of files (RLIMIT_FSIZE).
