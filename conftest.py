@@ -3,10 +3,16 @@
 
 import pytest
 
-from fixtures.plugin import release_under_test
+from fixtures.plugin import PROMISES, release_under_test
 from suite.clauses import catalogue
 
 CLAUSES = catalogue.load()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[PROMISES] = lambda release: {
+        clause.id: clause.promise for clause in CLAUSES.values() if clause.releases.holds(release)
+    }
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from reports import junit, ktap, markdown, whole
+from reports import junit, ktap, markdown, page, whole
 from reports.model import Run
 
 
@@ -32,7 +32,8 @@ FORMATS = (
     JUNIT,
     Format("results.json", _results),
     Format("report.ktap", ktap.render),
-    Format("summary.md", markdown.render),
+    Format(page.NAME, page.encode),
+    Format("summary.md", markdown.render),  # last: it names the others that are there
 )
 
 # A disk, a quota and a limit on the size of files (RLIMIT_FSIZE).

@@ -62,9 +62,25 @@ class Moment(NamedTuple):
     processor: float  # seconds that its processors have worked since this kernel's boot
 
 
+class Phase(StrEnum):
+    """A stretch of an update, in the order of time."""
+
+    PRESERVE = "preserve"
+    STOP = "reboot call to jump"
+    START = "jump to first line"
+    BOOT = "first line to init"
+    REACH = "init to first call"
+    RETRIEVE = "retrieve"
+    FINISH = "finish"
+
+
+# From the call that stops a workload to its having everything back.
+BLACKOUT = (Phase.STOP, Phase.START, Phase.BOOT, Phase.REACH, Phase.RETRIEVE)
+
+
 @dataclass(frozen=True)
 class Handover:
-    """One kexec. ``phases`` are stretches in their order; what could not be seen is missing.
+    """One kexec. ``phases`` are named as in ``Phase`` and in that order; what could not be seen is missing.
 
     ``cargo`` is None where nobody counted what was carried, as in a batch of scenarios.
     """
@@ -74,6 +90,11 @@ class Handover:
     phases: tuple[Part, ...]
     cargo: Cargo | None = None
     moments: tuple[Moment, ...] = ()
+
+    @property
+    def blackout(self) -> float:
+        """Seconds that a workload is away, as far as they were seen."""
+        return sum(phase.seconds for phase in self.phases if phase.name in BLACKOUT)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
