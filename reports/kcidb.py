@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from reports import text, whole
 from reports.model import Result, Run, Suite, Verdict
@@ -27,6 +28,9 @@ LATEST = Path(__file__).parent / "out" / "latest"
 
 # kcidb_io/schema/v05_03.py, in characters
 _EXCERPT = 16384
+
+# Of the links that a deviation has, those that are a URI for sure.
+_URL = re.compile(r"https?://[A-Za-z0-9._/~?&=:+,;@-]+(#[A-Za-z0-9._/-]*)?")
 
 _STATUS = {
     Verdict.PASS: "PASS",
@@ -155,7 +159,8 @@ class _Writer:
         if self.by.files_url is None:
             return []
         base = self.by.files_url.rstrip("/")
-        return [{"name": Path(file).name, "url": f"{base}/{file}"} for file in result.attachments]
+        names = [file for file in result.attachments if Path(file).name]
+        return [{"name": Path(file).name, "url": f"{base}/{quote(text.clean(file))}"} for file in names]
 
     def _test_id(self, suite: Suite, *words: object) -> str:
         return self._id("test", self.run.started.isoformat(), suite.name, *words)
@@ -221,7 +226,7 @@ class _Writer:
             report_subject=reason or explanation,
             culprit={"code": True, "tool": False, "harness": False},
         )
-        if re.match(r"https?://\S+$", link):
+        if _URL.fullmatch(link):
             issue["report_url"] = link
         return issue
 
