@@ -289,7 +289,8 @@ def document(run: Run, by: Submission) -> dict[str, Any]:
     return data
 
 
-def _read(directory: Path) -> Run:
+def read(directory: Path) -> Run:
+    """What a report directory holds; raises Unusable."""
     file = directory / "results.json"
     try:
         return Run.from_json(json.loads(file.read_text()))
@@ -332,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise WrongUsage(f"'{given.origin}' is no origin (it is of a-z, 0-9 and _)")
         checkout = {name: value for name in _CHECKOUT if (value := getattr(given, name)) is not None}
         by = Submission(given.origin, given.build_id, checkout, given.files_url)
-        run = _read(given.report)
+        run = read(given.report)
         target = given.output or given.report / "kcidb.json"
         try:
             whole.write(target, json.dumps(document(run, by), indent=1).encode() + b"\n")
