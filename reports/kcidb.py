@@ -174,8 +174,9 @@ class _Writer:
             "environment": {"comment": ", ".join(filter(None, machine)), "misc": dict(suite.properties)},
         }
 
-    def test(self, suite: Suite, result: Result) -> dict[str, Any]:
-        test = self._base(suite, result.node_id, result.order) | {
+    def test(self, suite: Suite, result: Result, name: str) -> dict[str, Any]:
+        """``name`` is that of no other result."""
+        test = self._base(suite, name) | {
             "path": path(result.node_id),
             "comment": result.node_id,
             "status": status(result),
@@ -197,7 +198,7 @@ class _Writer:
             test["log_url"], test["output_files"] = files[0]["url"], files[1:]
         return test
 
-    def handover(self, suite: Suite) -> dict[str, Any] | None:
+    def handover(self, suite: Suite, number: int) -> dict[str, Any] | None:
         """The measurement: the median of what the handovers took, each of which many tests may share."""
         taken = {
             (result.machine, part)
@@ -208,7 +209,7 @@ class _Writer:
         if not taken:
             return None
         median = statistics.median(part.seconds for _, part in taken)
-        return self._base(suite, "handover") | {
+        return self._base(suite, "handover", number) | {
             "path": f"{ROOT}.handover",
             "comment": f"median of {len(taken)} handovers: reboot call to the next kernel's answer",
             "status": "DONE",
@@ -249,18 +250,20 @@ class _Writer:
 
     def objects(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each object with the list that it belongs to; of equal ones only the first counts."""
+        taken: set[str] = set()
         for number, suite in enumerate(self.run.complete()):
             if self.by.build_id is None:
                 yield "checkouts", self.checkout(suite)
                 yield "builds", self.build(suite)
             for result in suite.results:
-                test = self.test(suite, result)
+                name = text.unique(f"{suite.name} {result.node_id}", taken)
+                test = self.test(suite, result, name)
                 yield "tests", test
                 if result.verdict is Verdict.DEVIATION:
                     issue = self.issue(result.deviation)
                     yield "issues", issue
                     yield "incidents", self.incident(issue, test_id=test["id"])
-            if (handover := self.handover(suite)) is not None:
+            if (handover := self.handover(suite, number)) is not None:
                 yield "tests", handover
             for told in self.run.incidents if number == 0 else ():
                 issue = self.trouble(told)
