@@ -4,14 +4,16 @@
 ``python -m reports.page DIR|JUNIT`` makes it anew of a report that is there.
 """
 
+import argparse
 import shlex
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from reports import figures, html, summary
+from reports import figures, html, reading, summary, whole
 from reports.model import HARNESS_SUITE, Result, Run, Suite, Verdict, exit_status, worst
 
 NAME = "report.html"
@@ -240,3 +242,28 @@ def render(run: Run, room: int = ALL_EXCERPTS) -> str:
 def encode(run: Run, directory: Path) -> bytes:
     """The page as a file of the report ``directory``."""
     return render(run).encode()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reports.page", description="Make a run's page anew.")
+    parser.add_argument("report", type=Path, metavar="DIR|JUNIT")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="(report.html beside it)")
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as end:
+        return 4 if end.code else 0
+    try:
+        [file, *more] = reading.find(options.report)
+        if more:
+            raise reading.Unreadable(f"{options.report} has several runs (choose one of them)")
+        output = options.output or file.parent / NAME
+        whole.write(output, encode(reading.read(file), file.parent))
+    except reading.Unreadable as error:
+        print(error, file=sys.stderr)
+        return 4
+    print(f"Page: {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
