@@ -131,6 +131,7 @@ _FILES = {
     "report.ktap": "for the kernel's tools",
     "results.json": "for `python -m reports.kcidb` and other tools of this project",
     "console": "what each machine and generation printed",
+    "handover": "what machines that were held handed over, decoded",
 }
 
 
