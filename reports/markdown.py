@@ -17,7 +17,7 @@ _REST = 80 * 1024
 _CONSOLE_LINES = 40
 
 # What CommonMark, its tables or HTML give a meaning to; each may stand after a backslash.
-_MARKUP = re.compile(r"([\\`*_\[\]<>&|~#!()@])")
+_MARKUP = re.compile(r"([\\`*_\[\]<>&|~])")
 
 
 def _plain(given: str) -> str:
