@@ -3,6 +3,7 @@
 
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,8 @@ def test_a_command_has_what_differs_from_the_default() -> None:
     assert Options("deb:7.3").command == ("./run", "--kernel=deb:7.3")
     options = Options("deb:7.3", "deb:7.4", "a.yaml", "tcg", True, "-- x", ("-s", "a b"), True, 3)
     assert options.command == (
-        "./run", "--kernel=deb:7.3", "--next-kernel=deb:7.4", "--target=a.yaml", "--accel=tcg", "--append=-- x",
-        "--seed=3", "--isolate", "--debug-info", "--qemu-arg=-s", "--qemu-arg=a b",
+        "./run", "--kernel=deb:7.3", "--next-kernel=deb:7.4", "--target=a.yaml", "--accel=tcg",
+        "--append=-- x", "--seed=3", "--isolate", "--debug-info", "--qemu-arg=-s", "--qemu-arg=a b",
     )  # fmt: skip
 
 
@@ -186,7 +187,7 @@ def test_everything_is_drawn_inside(points: list[tuple[float, list[float]]]) -> 
         for value in (spread.low, spread.median, spread.high):
             assert chart.TOP - 0.1 <= drawn.y(value) <= chart.HEIGHT - chart.BOTTOM
     places = [place for place, _ in drawn.across_ticks]
-    assert all(after - before >= 34 for before, after in zip(places, places[1:], strict=False))
+    assert all(after - before >= 34 for before, after in pairwise(places))
 
 
 def test_segments_stand_side_by_side() -> None:
