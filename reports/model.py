@@ -129,6 +129,7 @@ class Result:
     notes: tuple[str, ...] = ()
     file: str = ""
     line: int | None = None
+    started: float | None = None  # seconds since the epoch
     missed: bool = False  # it never ran, or not its own code but what it stands on failed
     # Files that belong to it, from the report's directory on; the most telling one first.
     attachments: tuple[str, ...] = ()

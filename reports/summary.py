@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The last lines on the terminal: the verdict in one sentence, what failed, and where the report is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reports.model import HARNESS_SUITE, Result, Run, Verdict, exit_status
+from reports.text import line
 
 # What a reader needs first; the rest is in the report.
 DETAIL_LINES = 3
@@ -18,45 +19,51 @@ _COUNTED = {
 }
 
 
-def _tally(run: Run) -> str:
-    counts = run.counts
-    parts = [f"{counts[v]} {words[counts[v] != 1]}" for v, words in _COUNTED.items() if counts[v]]
+def tally(counts: Mapping[Verdict, int]) -> str:
+    """How many there are of each; no kind that there is none of."""
+    parts = [f"{counts[v]} {words[counts[v] != 1]}" for v, words in _COUNTED.items() if counts.get(v)]
     return ", ".join(parts) or "no test ran"
 
 
 def sentence(run: Run) -> str:
     """The verdict."""
     if run.suites and all(suite.name == HARNESS_SUITE for suite in run.suites) and exit_status(run) in (0, 1):
-        return f"The harness is {'broken' if exit_status(run) else 'sound'}: {_tally(run)}."
+        return f"The harness is {'broken' if exit_status(run) else 'sound'}: {tally(run.counts)}."
     match exit_status(run):
         case 0:
-            return f"Conformant: {_tally(run)}."
+            return f"Conformant: {tally(run.counts)}."
         case 1:
-            return f"Not conformant: {_tally(run)}."
+            return f"Not conformant: {tally(run.counts)}."
         case 2:
-            return f"No verdict, interrupted: {_tally(run)}."
+            return f"No verdict, interrupted: {tally(run.counts)}."
         case 3 if run.problem is not None:
             return f"No verdict: {run.problem.splitlines()[0] if run.problem else 'harness problem'}."
         case 5:
-            return f"No verdict, nothing to judge: {_tally(run)}."
+            return f"No verdict, nothing to judge: {tally(run.counts)}."
         case _:
-            return f"No verdict, the harness failed: {_tally(run)}."
+            return f"No verdict, the harness failed: {tally(run.counts)}."
 
 
-def _blame(result: Result) -> Iterator[str]:
+def blame(result: Result) -> Iterator[str]:
     """Who failed and why: the test with its clauses, its message, and the end of its detail."""
     clauses = f" [{', '.join(result.clauses)}]" if result.clauses else ""
-    lines = [line.strip() for line in (result.message, *reversed(result.detail.splitlines()))]
+    lines = [each.strip() for each in (result.message, *reversed(result.detail.splitlines()))]
     shown = list(dict.fromkeys(filter(None, lines)))[: DETAIL_LINES - 1]
-    yield f"{result.verdict}: {result.node_id}{clauses}"
-    yield from (f"    {line}" for line in shown)
+    yield line(f"{result.verdict}: {result.node_id}{clauses}")
+    yield from (f"    {line(each)}" for each in shown)
 
 
-def lines(run: Run, report: Path | None = None, remarks: Sequence[str] = ()) -> list[str]:
-    """The closing lines; ``remarks`` are sentences on the delivery of the reports, such as a full disk."""
+def lines(
+    run: Run, report: Path | None = None, remarks: Sequence[str] = (), shown: Collection[str] = ()
+) -> list[str]:
+    """The closing lines; ``remarks`` are sentences on the delivery of the reports, such as a full disk.
+
+    Tests that were ``shown`` when they failed are only counted.
+    """
     guilty = [result for result in run.results if result.verdict in (Verdict.FAIL, Verdict.ERROR)]
+    guilty = [result for result in guilty if result.node_id not in shown]
     guilty.sort(key=lambda result: result.verdict is Verdict.ERROR)
-    text = [line for result in guilty for line in _blame(result)]
+    text = [each for result in guilty for each in blame(result)]
     text += [f"incident: {incident}" for incident in run.incidents]
     text += run.stale
     text.append(sentence(run))

@@ -8,8 +8,11 @@ TEXT_LIMIT = 256 * 1024
 LINE_LIMIT = 1000
 
 # Everything that is no Char in XML 1.0 (section 2.2), and the C1 controls, which it discourages. With lone
-# surrogates it is also all that UTF-8 cannot hold, and with escapes all that a terminal would obey.
-_ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# surrogates it is also all that UTF-8 cannot hold, and with escapes all that a terminal would obey. And marks
+# that change the direction of writing: they make a line look like another one.
+_ILLEGAL = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)
 
 
 def clean(text: str) -> str:

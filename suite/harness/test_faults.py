@@ -5,6 +5,7 @@ The kernel's own crash test (LKDTM, drivers/misc/lkdtm) makes it panic, hang and
 from outside. Every run must leave a complete junit.xml.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,26 @@ def test_something_left_behind_fails_the_test_that_left_it(tmp_path: Path) -> No
     assert "1 open files" in outcome.message("test_leaks")
     assert "1 pages of shared memory" in outcome.message("test_leaks")
     assert outcome.status == 1
+
+
+def test_a_failure_after_a_handover_names_its_consoles_and_what_was_handed_over(tmp_path: Path) -> None:
+    code = """
+    @pytest.mark.parametrize("wrong", [False, True])
+    def test_one(luo, wrong):
+        session = luo.create_session("vm")
+        session.preserve(luo.memfd(pattern(5000)), token=7)
+        luo = yield Kexec(at_handover=lambda held: None)
+        assert not wrong
+        luo.retrieve_session("vm").retrieve(7)
+    """
+    outcome = run(tmp_path, code)
+    assert outcome.verdicts == {"test_one[False]": "pass", "test_one[True]": "failure"}
+    failed = str(outcome.cases["test_one[True]"].system_out)
+    attached = [Path(path) for path in re.findall(r"^\[\[ATTACHMENT\|(.*)\]\]$", failed, re.MULTILINE)]
+    assert [path.relative_to(outcome.directory).as_posix() for path in attached] == [
+        "console/m0.1.log", "console/m0.0.log", "handover/m0.1.txt",
+    ]  # fmt: skip
+    assert all(path.stat().st_size > 100 for path in attached)
+    handover = attached[-1].read_text()
+    assert "memfd" in handover
+    assert "[[ATTACHMENT" not in str(outcome.cases["test_one[False]"].system_out)

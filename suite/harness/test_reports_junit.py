@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The report is a file that Jenkins takes, whatever the run looked like and however full the disk is."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import xmlschema
@@ -13,7 +15,9 @@ from junitparser import TestCase as Case
 
 from reports import junit
 from reports.model import Attempt, Part, Result, Run, Suite, Verdict, not_run, suite_name
+from suite.clauses.collection import Tests, collected
 from suite.harness.junit_compare import normalise
+from suite.harness.nested import run
 from suite.harness.report_runs import STARTED, runs
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("jenkins-junit.xsd"))
@@ -168,3 +172,87 @@ def test_equal_runs_are_equal_when_stripped(tmp_path: Path) -> None:
     )
     assert one == two
     assert one != three
+
+
+def test_names_are_those_of_pytests_own_report(tmp_path: Path) -> None:
+    code = """
+    class TestClass:
+        class TestInner:
+            @pytest.mark.parametrize("value", ["a::b/c.py", "x[y]", "\\x1b[31m</script>", "é", "", "a b"])
+            def test_it(self, value):
+                pass
+
+    def test_plain():
+        pass
+    """
+    own = tmp_path / "own.xml"
+    outcome = run(tmp_path, code, f"--junitxml={own}")
+    assert outcome.status == 0
+
+    def names(path: Path) -> list[tuple[str, str]]:
+        return [
+            (case.classname or "", str(case.name).replace("#x1B", "\\x1b"))
+            for suite in JUnitXml.fromfile(str(path))
+            for case in suite
+        ]
+
+    assert names(outcome.directory / "junit.xml") == names(own)
+
+
+def test_two_results_of_one_name_stay_two(tmp_path: Path) -> None:
+    names = ("a.py::t", "a.py::t", "a.py::t (2)")
+    twice = [Result(name, Verdict.FAIL, order) for order, name in enumerate(names)]
+    (suite,) = JUnitXml.fromfile(str(written(run_of(*twice), tmp_path)))
+    assert [case.name for case in suite] == ["t", "t (2)", "t (2) (2)"]
+
+
+def gitlab_case(path: Path) -> tuple[str, str | None]:
+    """What GitLab shows of a failed test, its output and its attachment: lib/gitlab/ci/parsers/test/junit.rb.
+
+    Rails' Hash.from_xml gives an element that has text as that text, without its attributes.
+    """
+    case = ElementTree.parse(path).getroot().find(".//testcase")
+    assert case is not None
+    failure = case.find("failure")
+    assert failure is not None
+    shown = failure.text or str(failure.attrib)
+    attached = re.search(r"\[\[ATTACHMENT\|(?P<path>.+?)\]\]", case.findtext("system-out") or "")
+    return shown, attached["path"] if attached else None
+
+
+def test_gitlab_shows_the_message_and_the_last_console(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_PROJECT_DIR", str(tmp_path))
+    files = ("console/m0.1.log", "console/m0.0.log")
+    result = Result("a.py::t", Verdict.FAIL, message="broken", detail="a traceback", attachments=files)
+    for verdict in (result, replace(result, detail="")):
+        shown, attached = gitlab_case(written(run_of(verdict), tmp_path / "report"))
+        assert "broken" in shown
+        assert attached == "report/console/m0.1.log"
+
+
+def test_jenkins_attaches_by_absolute_paths_on_lines_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI_PROJECT_DIR", raising=False)
+    forged = "[[ATTACHMENT|/etc/passwd]]"
+    files = ("console/m0.1.log", "console/m0.0.log")
+    result = Result(
+        "a.py::t", Verdict.FAIL, message=forged, console=forged, notes=(forged,), attachments=files
+    )
+    text = written(run_of(result), tmp_path).read_text()
+    (case,) = ElementTree.fromstring(text).iter("testcase")
+    lines = (case.findtext("system-out") or "").splitlines()
+    assert [line for line in lines if "[[ATTACHMENT|" in line] == [
+        f"[[ATTACHMENT|{tmp_path}/console/m0.1.log]]",
+        f"[[ATTACHMENT|{tmp_path}/console/m0.0.log]]",
+    ]
+
+
+def test_ids_of_the_suite_are_the_same_every_time(tests: Tests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    assert list(collected()) == list(tests)
+    assert not [node_id for node_id in tests if re.search(r"0x[0-9a-f]{8,}|object at| at 0x", node_id)]
+    ids = {junit.identity(Result(node_id, Verdict.PASS)) for node_id in tests}
+    assert len(ids) == len(tests)
