@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from reports import junit, ktap, markdown, page, whole
+from reports import figures, junit, ktap, markdown, page, whole
 from reports.model import Run
 
 
@@ -33,6 +33,7 @@ FORMATS = (
     Format("results.json", _results),
     Format("report.ktap", ktap.render),
     Format(page.NAME, page.encode),
+    Format(figures.NAME, figures.encode),
     Format("summary.md", markdown.render),  # last: it names the others that are there
 )
 
