@@ -45,7 +45,7 @@ class Segment(NamedTuple):
 
 
 WIDTH, HEIGHT = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 34
 TICKS = 4
 COLOURS = 7  # that page.css has
 # Of a number line over more than so much only the lower end is a line, the rest a heap at the left.

@@ -49,17 +49,26 @@ class Growth(NamedTuple):
 class Sweep(NamedTuple):
     """Handovers that differ in one number, and how it is read off them."""
 
-    what: str
+    what: str  # one of them
+    all: str
     across: str
     number: Callable[[Cargo], float]
     fits: Callable[[Cargo], bool]
 
 
 _SWEEPS = (
-    Sweep("MiB", "MiB in one file", lambda cargo: cargo.size / MIB, lambda c: c.files == c.sessions == 1),
-    Sweep("file", "files in one session", lambda cargo: cargo.files, lambda c: c.sessions == 1 < c.files),
     Sweep(
-        "session", "sessions of one file", lambda cargo: cargo.sessions, lambda c: 1 < c.sessions == c.files
+        "MiB", "memory", "MiB in one file", lambda it: it.size / MIB, lambda it: it.files == it.sessions == 1
+    ),
+    Sweep(
+        "file", "files", "files in one session", lambda it: it.files, lambda it: it.sessions == 1 < it.files
+    ),
+    Sweep(
+        "session",
+        "sessions",
+        "sessions of one file",
+        lambda it: it.sessions,
+        lambda it: 1 < it.sessions == it.files,
     ),
 )
 _WORK = (Phase.PRESERVE, Phase.RETRIEVE, Phase.FINISH)
@@ -119,7 +128,7 @@ class Figures:
                 charts.append(
                     Chart(f"Cost of a {sweep.what}", sweep.across, "µs", tuple(filter(_full, each)))
                 )
-                charts.append(Chart(f"Blackout by {sweep.what}s", sweep.across, "s", (away,)))
+                charts.append(Chart(f"Blackout by {sweep.all}", sweep.across, "s", (away,)))
         return [*charts, *self._chains()]
 
     @property
@@ -133,6 +142,15 @@ class Figures:
                     (few, few_cost), (many, many_cost) = points[0], points[-1]
                     found.append(Growth(phase, sweep.what, few, few_cost.median, many, many_cost.median))
         return found
+
+    def lines(self) -> list[str]:
+        """For a terminal: each cargo's blackout, then what grows."""
+        away = [
+            f"{each.title}: away for {each.blackout.median:.3f} s "
+            f"({each.blackout.low:.3f} to {each.blackout.high:.3f})"
+            for each in self.bars
+        ]
+        return [*away, *(growth.sentence for growth in self.growth)]
 
     def _series(self, sweep: Sweep, phase: Phase | None, *, per_unit: bool) -> Series:
         """A phase, or the blackout, over a sweep; ``per_unit``: divided by its number, in µs."""
@@ -158,8 +176,8 @@ class Figures:
         memory = _by_update(chains.values(), lambda moment: moment.memory / MIB)
         processor = _by_update(chains.values(), lambda moment: moment.processor)
         return [
-            Chart("Memory in use, update by update", "update", "MiB", memory),
-            Chart("Processor time since boot, update by update", "update", "s", processor),
+            Chart("Memory in use, by update", "update", "MiB", memory),
+            Chart("Processor time since boot, by update", "update", "s", processor),
         ]
 
     def to_json(self) -> dict[str, Any]:
