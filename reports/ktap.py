@@ -99,7 +99,8 @@ def _directive(result: Result) -> str:
         case Verdict.PASS:
             return ""
         case Verdict.FAIL:
-            return f" # {_reason(result.message)}" if _reason(result.message) else ""
+            # Not the bare message: one that begins with SKIP would be a directive.
+            return f" # failure: {_reason(result.message)}".rstrip()
         case Verdict.DEVIATION:
             return f" # XFAIL {_reason(result.deviation)}".rstrip()
         case Verdict.SKIP:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reports.model import HARNESS_SUITE, Result, Run, Verdict, exit_status
-from reports.text import line
+from reports.text import LINE_LIMIT, clean, line
 
 # What a reader needs first; the rest is in the report.
 DETAIL_LINES = 3
@@ -50,7 +50,7 @@ def blame(result: Result) -> Iterator[str]:
     lines = [each.strip() for each in (result.message, *reversed(result.detail.splitlines()))]
     shown = list(dict.fromkeys(filter(None, lines)))[: DETAIL_LINES - 1]
     yield line(f"{result.verdict}: {result.node_id}{clauses}")
-    yield from (f"    {line(each)}" for each in shown)
+    yield from (f"    {clean(each)[:LINE_LIMIT]}" for each in shown)
 
 
 def lines(

@@ -95,7 +95,10 @@ def test_subtests_stand_in_their_tests(reader: Reader) -> None:
     run = run_of(
         Result("suite/sessions/test_names.py::TestLong::test_it[a-1]", Verdict.PASS, 0),
         Result(
-            "suite/sessions/test_names.py::TestLong::test_it[a::b/#c.py]", Verdict.FAIL, 1, message="2 # SKIP"
+            "suite/sessions/test_names.py::TestLong::test_it[a::b/#c.py]",
+            Verdict.FAIL,
+            1,
+            message="SKIP # SKIP",
         ),
         Result("suite/sessions/test_names.py::test_other", Verdict.SKIP, 2, message="since 7.4"),
         not_run("suite/device/test_device.py::test_gone", "QEMU is gone", order=3),
