@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Handlers and FLBs that come and go: what is refused, with which errno, and what it leaves."""
 
-from errno import EEXIST, EINVAL, ENODATA, ENOENT, ENOSPC, EOPNOTSUPP
+from errno import EEXIST, EINVAL, ENODATA, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP
 
 import pytest
 
+from fixtures.allocations import Allocations
 from fixtures.luo import Luo, refused
 from fixtures.provider import Provider
 from fixtures.scenario import KEXEC, Kexec
+from suite.able import or_skip
 from suite.scenario import Scenario
 
 pytestmark = pytest.mark.provider
@@ -209,6 +211,21 @@ def test_flb_of_a_handler_that_is_not_registered_is_refused(luo: Luo) -> None:
     provider.do("flb-make", provider.name("flb"), provider.name("flb"))
     with refused(EINVAL):
         provider.link_flb("flb", "-")
+
+
+@pytest.mark.clause("faults.flb.register.memory")
+def test_flb_that_could_not_be_registered_can_be(luo: Luo) -> None:
+    provider = Provider(luo)
+    provider.do("flb-make", provider.name("flb"), provider.name("flb"))
+    add = provider.call("flb-add", "w", provider.name("flb"))
+    with or_skip():
+        assert Allocations(luo.actor).fail_all(add, below="liveupdate_register_flb") == -ENOMEM
+    works(luo, provider, "w")
+    assert provider.called("flb_preserve") == []
+    provider.link_flb("flb", "w")
+    works(luo, provider, "w")
+    assert provider.called("flb_preserve") == ["flb"]
+    provider.drop_flb("flb", "w")
 
 
 @pytest.mark.clause("faults.flb.unregister")
