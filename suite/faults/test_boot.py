@@ -280,7 +280,7 @@ def test_memory_that_cannot_be_handed_over_takes_nothing_else_along(luo: Luo, ma
     )
     wishes = [Kexec(forced=(areas, *more)) for more in removal]
     able(machine, *wishes)
-    for wish in (*wishes, Kexec()):
+    for wish in wishes:
         luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
 
         luo = yield wish
@@ -288,10 +288,8 @@ def test_memory_that_cannot_be_handed_over_takes_nothing_else_along(luo: Luo, ma
         session = luo.retrieve_session("vm")
         assert session.retrieve(1).read_all() == CONTENT
         session.finish()
-        lines = [
-            line for line in machine.kernel_log() if "failed to prepare memblock FDT for KHO: -12" in line
-        ]
-        assert len(lines) == len(wish.forced[:1])
+        # mm/memblock.c does not say whose line it is.
+        assert len(said(machine, "failed to prepare memblock FDT for KHO: -12")) == 1
 
 
 @pytest.mark.boot(FIXED_PLACE)
