@@ -110,7 +110,7 @@ class Figures:
         longest = max((sum(value for _, value in parts) for parts in medians.values()), default=0.0)
         return [
             Bar(
-                f"{_told(cargo)}, {_counted(len(groups[cargo]), 'handover')}",
+                f"{told(cargo)}, {_counted(len(groups[cargo]), 'handover')}",
                 bar(medians[cargo], _PHASES, longest),
                 Spread.of([each.blackout for each in groups[cargo]]),
             )
@@ -250,7 +250,8 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
-def _told(cargo: Cargo | None) -> str:
+def told(cargo: Cargo | None) -> str:
+    """What is carried, for a reader."""
     if cargo is None:
         return "what the tests hand over"
     size = figure(round(cargo.size / MIB, 3)) + " MiB"

@@ -72,8 +72,13 @@ class Bug:
 
 def status(columns: Iterable[Column]) -> int:
     """The exit status of all runs together."""
+    return gravest(column.status for column in columns)
+
+
+def gravest(statuses: Iterable[int]) -> int:
+    """Of several exit statuses the one that counts; 5 where there is none."""
     # What is none of ours, such as death by a signal, is an error of the harness.
-    found = {column.status if column.status in _GRAVEST else 3 for column in columns}
+    found = {each if each in _GRAVEST else 3 for each in statuses}
     return next((each for each in _GRAVEST if each in found), 5)
 
 

@@ -2,11 +2,30 @@
 """The suite, run by one of its commands."""
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+
+def directory_of(name: str, out: Path) -> Path:
+    """Where in ``out`` the report of a run of that name is."""
+    return out / re.sub(r"[^\w.-]+", "-", name)
+
+
+def judge(wanted: str, directory: Path, arguments: Sequence[str]) -> int:
+    """Run the suite on the kernel spec ``wanted``; its exit status."""
+    (directory / "results.json").unlink(missing_ok=True)
+    # fmt: off
+    command = [
+        sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
+        f"--kernel={wanted}", f"--report-dir={directory}", *arguments,
+    ]
+    # fmt: on
+    return outlast(command)
 
 
 def outlast(command: Sequence[str]) -> int:

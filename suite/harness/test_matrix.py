@@ -15,6 +15,7 @@ from kernel.kernel import Kernel
 from reports import matrix, tables
 from reports.matrix import Bug, Column
 from reports.model import Result, Run, Suite, Verdict
+from suite.child import directory_of
 from suite.clauses import catalogue
 from suite.clauses.collection import Tests
 from suite.matrix import __main__ as command
@@ -206,7 +207,7 @@ def test_a_bug_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
 
 
 def write(directory: Path, spec: str, found: Column) -> None:
-    place = command.directory_of(spec, directory)
+    place = directory_of(spec, directory)
     place.mkdir(parents=True)
     assert found.run is not None
     (place / "results.json").write_text(json.dumps(found.run.to_json()))
@@ -236,7 +237,7 @@ def test_the_suite_runs_on_each_release_and_what_follows_goes_to_pytest(
     line += ["--", "-k", "no_such_test"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 5, done.stdout + done.stderr
-    assert (command.directory_of(default_kernel.spec, tmp_path) / "junit.xml").exists()
+    assert (directory_of(default_kernel.spec, tmp_path) / "junit.xml").exists()
     assert "Totals" in (tmp_path / "matrix.md").read_text()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from suite.child import directory_of
 from suite.matrix import __main__ as command
 from suite.matrix import pairs
 from suite.matrix.pairs import Pair
@@ -125,7 +126,7 @@ def test_the_tables_are_made_of_reports_that_are_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--pairs", "--no-run", "--report-dir", str(tmp_path), "deb:7.1", "deb:7.3"]
-    directory = command.directory_of(Pair("deb:7.1", "deb:7.3").name, tmp_path)
+    directory = directory_of(Pair("deb:7.1", "deb:7.3").name, tmp_path)
     directory.mkdir()
     Witness(directory).note(REFUSED)
     assert command.main(arguments) == 3  # there are no results of any run

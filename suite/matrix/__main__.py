@@ -8,7 +8,6 @@ What follows ``--`` goes to pytest. Exit status: the gravest of the runs'.
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from kernel.release import KernelRelease
 from reports import matrix, tables
 from reports.matrix import Bug, Column
 from reports.model import Run, exit_status
-from suite.child import ROOT, outlast
+from suite.child import ROOT, directory_of, judge
 from suite.clauses import catalogue
 from suite.matrix import bugs, pairs
 from suite.matrix.pairs import Pair
@@ -37,18 +36,6 @@ def default_specs() -> list[str]:
     return [f"deb:{series}" for series in (*SERIES, *newer)]
 
 
-def judge(wanted: str, directory: Path, arguments: Sequence[str]) -> int:
-    """Run the suite; its exit status."""
-    (directory / "results.json").unlink(missing_ok=True)
-    # fmt: off
-    command = [
-        sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
-        f"--kernel={wanted}", f"--report-dir={directory}", *arguments,
-    ]
-    # fmt: on
-    return outlast(command)
-
-
 def read(wanted: str, directory: Path, status: int | None) -> Column:
     """What a run left in its directory."""
     try:
@@ -56,10 +43,6 @@ def read(wanted: str, directory: Path, status: int | None) -> Column:
     except (OSError, ValueError):
         return Column(wanted, 3 if status is None else status, None)
     return Column(wanted, exit_status(run) if status is None else status, run)
-
-
-def directory_of(wanted: str, out: Path) -> Path:
-    return out / re.sub(r"[^\w.-]+", "-", wanted)
 
 
 def render(columns: Sequence[Column], *, markdown: bool) -> Iterator[str]:

@@ -64,8 +64,8 @@ def of(specs: Sequence[str]) -> list[Pair]:
 
 
 def tests_of(pair: Pair, specs: Sequence[str]) -> list[str]:
-    """What pytest is told to run. The last kernel goes on with its variants, too."""
-    path = "suite/releases" if pair.old == pair.new == specs[-1] else "suite/releases/test_pairs.py"
+    """What pytest is told to run. The last one of ``specs`` goes on with its variants, too."""
+    path = "suite/releases" if [pair.old, pair.new] == [*specs[-1:]] * 2 else "suite/releases/test_pairs.py"
     return ["--releases", f"--next-kernel={pair.new}", path]
 
 
