@@ -15,13 +15,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reports import html, whole
+from reports import html, text, whole
 from reports.chart import Spread
 from reports.figures import told
 from reports.matrix import Column, gravest, matches
 from reports.model import BLACKOUT, Cargo, Handover, Phase, Result, Run, Verdict, exit_status
 
 PAGE, JSON = "qualification.html", "qualification.json"
+
+# A page to sign is short; what else a failure says is in the report of its run.
+MESSAGE = 200
 
 # What has to be the same for times to be compared: names of a run's properties.
 _MACHINE = ("architecture", "target", "accelerator", "machine-type", "memory", "CPUs")
@@ -179,7 +182,11 @@ def of_run(
                 f"The report is of another run: its {told_as} is {properties[told_as]}, not {wanted}."
             )
     # Nothing of these is the kernel's fault, but without them there is no verdict.
-    errors = [f"{each.node_id}: {each.message}" for each in run.results if each.verdict is Verdict.ERROR]
+    errors = [
+        f"{each.node_id}: {text.line(each.message, MESSAGE)}"
+        for each in run.results
+        if each.verdict is Verdict.ERROR
+    ]
     errors += [run.problem.partition("\n")[0]] if run.problem is not None else []
     errors += ["The run was interrupted."] if run.interrupted else []
     if check.status and not errors:
@@ -193,16 +200,17 @@ def _excused(run: Run, rules: Rules) -> tuple[tuple[Accepted, ...], list[str]]:
     for result in run.results:
         if result.verdict not in (Verdict.FAIL, Verdict.DEVIATION):
             continue
+        message = text.line(result.message, MESSAGE)
         covering = [each for each in rules.accepted if each.covers(result)]
         # Of several the one that holds longest.
         best = max(covering, key=lambda each: each.until, default=None)
         if best is None:
             known = "a known deviation that is not accepted" if result.deviation else "failed"
-            faults.append(f"{result.node_id}: {known}: {result.message}")
+            faults.append(f"{result.node_id}: {known}: {message}")
         elif best.until < rules.today:
-            faults.append(f"{result.node_id}: was accepted until {best.until}: {result.message}")
+            faults.append(f"{result.node_id}: was accepted until {best.until}: {message}")
         else:
-            accepted.append(Accepted(result.node_id, result.message, best))
+            accepted.append(Accepted(result.node_id, message, best))
     return tuple(accepted), faults
 
 
@@ -341,6 +349,15 @@ class Qualification:
         """Each failure once, however many runs met it."""
         return list({each.test: each for check in self.checks for each in check.accepted}.values())
 
+    @property
+    def by_acceptance(self) -> list[tuple[Acceptance, list[Accepted]]]:
+        """What each acceptance excuses, in the order of the plan."""
+        found = [
+            (rule, [each for each in self.accepted if each.acceptance == rule])
+            for rule in dict.fromkeys(self.rules.accepted)
+        ]
+        return [(rule, failures) for rule, failures in found if failures]
+
     @cached_property
     def unused(self) -> list[Acceptance]:
         """Acceptances of what did not fail."""
@@ -405,7 +422,7 @@ def render(qualification: Qualification) -> str:
 def write(qualification: Qualification, directory: Path) -> Path:
     """The page, and the same as JSON beside it; gives the page."""
     directory.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(qualification.to_json(), indent=1, default=str)
-    whole.write(directory / JSON, text.encode())
+    data = json.dumps(qualification.to_json(), indent=1, default=str)
+    whole.write(directory / JSON, data.encode())
     whole.write(directory / PAGE, render(qualification).encode())
     return directory / PAGE

@@ -452,7 +452,8 @@ def qualification_of(*checks: Check, text: str = "") -> Qualification:
     accepted = Acceptance(
         text or "memfd.link", date(2027, 5, 31), text or "Only a name.", text or "A. Person"
     )
-    return Qualification(text or "Linux 7.3", text or OLD, Rules((accepted,), date(2026, 11, 26)), checks)
+    rules = (accepted, *(each.acceptance for check in checks for each in check.accepted))
+    return Qualification(text or "Linux 7.3", text or OLD, Rules(rules, date(2026, 11, 26)), checks)
 
 
 def awkward_check(text: str, status: int) -> Check:
@@ -468,12 +469,19 @@ def test_nothing_checked_is_nothing_qualified() -> None:
 
 def test_page_is_inert_and_valid_whatever_is_in_it() -> None:
     checks = [awkward_check(text, status) for text in AWKWARD for status in (0, 1, 3)]
+    document = parsed(qualification.render(qualification_of(*checks)))
+    assert len(list(document.iter("article"))) == len(checks)
+    assert len(list(document.iter("details"))) == len({check.accepted[0].test for check in checks})
     # A report beside the page is the one thing that it leads to.
     plain = [replace(check, report="") for check in checks]
     for text in AWKWARD:
         check_inert(parsed(qualification.render(qualification_of(*plain, text=text))))
-    document = parsed(qualification.render(qualification_of(*checks)))
-    assert len(list(document.iter("article"))) == len(checks)
+
+
+def test_long_message_is_cut_on_the_page(desk: Desk) -> None:
+    desk.put("suite", run_of(NEW, PASSED, replace(DEVIATED, message="m" * 9999)))
+    _, _, told = desk.judge()
+    assert len(told["checks"][2]["accepted"][0]["message"]) == qualification.MESSAGE
 
 
 def test_page_says_the_decision_and_has_a_place_to_sign(desk: Desk) -> None:
