@@ -360,7 +360,9 @@ class Qualification:
 
     @cached_property
     def unused(self) -> list[Acceptance]:
-        """Acceptances of what did not fail."""
+        """Acceptances of what did not fail; none is told where not everything ran."""
+        if self.exit_status in (2, 3) or not all(check.properties for check in self.checks[1:]):
+            return []
         used = [each.acceptance for each in self.accepted]
         return [each for each in self.rules.accepted if each not in used and each.until >= self.rules.today]
 

@@ -24,7 +24,7 @@ from suite.child import directory_of
 from suite.clauses import catalogue
 from suite.harness.browser import SIZES, chromium, look
 from suite.harness.report_runs import AWKWARD
-from suite.harness.test_reports_page import check_inert, parsed
+from suite.harness.test_reports_page import check_inert, parsed, section, text_of
 from suite.qualify import __main__ as command
 from suite.qualify import plan as plans
 from suite.releases.sighting import Sighting, Witness
@@ -226,6 +226,7 @@ def test_nothing_else_is_looked_at_where_staging_is_not_met(desk: Desk) -> None:
     status, said, told = desk.judge()
     assert (status, unmet(told)) == (1, ["staging", "suite", "figures", "rollback"])
     assert said.count("It did not run: staging is not met.") == 3
+    assert "did not fail" not in said
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -412,7 +413,9 @@ def test_date_may_be_quoted_or_not(tmp_path: Path) -> None:
     assert plans.load(tmp_path / "plan.yaml").accepted[0].until == TODAY
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "\x00"], ids=["cut", "list", "control"])
+@pytest.mark.parametrize(
+    "text", ["a: [", "- 1", "\x00", "2026-11-26: 1"], ids=["cut", "list", "control", "key"]
+)
 def test_plan_that_is_none_is_wrong_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
@@ -488,8 +491,10 @@ def test_page_says_the_decision_and_has_a_place_to_sign(desk: Desk) -> None:
     desk.put("suite", run_of(NEW, PASSED, DEVIATED))
     desk.judge()
     page = (desk.out / qualification.PAGE).read_text()
-    text = "".join(parsed(page).itertext())
-    for wanted in ("Qualified with deviations: 1 accepted", "Only a name.", "A. Person", "Signature", "1.10"):
+    document = parsed(page)
+    text = text_of(document)
+    assert "____" in text_of(section(document, "signature"))
+    for wanted in ("Qualified with deviations: 1 accepted", "Only a name.", "A. Person", "1.10"):
         assert wanted in text
     assert html.plain(f"linux {NEW}") in text
 

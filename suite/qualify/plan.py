@@ -119,7 +119,7 @@ def load(path: Path) -> Plan:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}", "a file like configs/qualification/7.3.yaml"
         ) from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         raise UsageError(f"{path} is no qualification: {' '.join(str(error).split())}") from error
     except jsonschema.ValidationError as error:
         raise UsageError(
