@@ -116,9 +116,9 @@ class Desk:
         for sighting in sightings:
             Witness(directory).note(sighting)
 
-    def audit(self, able: bool) -> None:
+    def audit(self, able: bool, subject: str = NEW) -> None:
         row = {"item": "CONFIG_LIVEUPDATE", "now": "y", "judgement": "good", "needed_for": "LUO", "cost": "-"}
-        told = {"subject": NEW, "able": able, "verdict": "Told by the audit.", "rows": [row]}
+        told = {"subject": subject, "able": able, "verdict": "Told by the audit.", "rows": [row]}
         (self.out / "audit.json").write_text(json.dumps(told))
 
     def judge(self) -> tuple[int, str, dict[str, Any]]:
@@ -284,6 +284,13 @@ def test_configuration_that_cannot_do_live_update_is_not_met(desk: Desk) -> None
     status, said, told = desk.judge()
     assert (status, unmet(told)) == (1, ["configuration"])
     assert "    Told by the audit." in said
+
+
+def test_audit_that_is_missing_or_of_another_kernel_is_not_met(desk: Desk) -> None:
+    desk.audit(True, OLD)
+    status, said, told = desk.judge()
+    assert (status, unmet(told)) == (1, ["configuration"])
+    assert f"audit.json is of {OLD}" in said
     (desk.out / "audit.json").unlink()
     assert desk.judge()[0] == 1
 
