@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fixtures.targets.facts import Facts
 from fixtures.targets.hosts import MARK, Host, parse
-from fixtures.targets.ssh import Facts
 from fixtures.targets.transport import Connection, Unreachable
 from suite.harness import nested
 from suite.harness.nested import Outcome, wait_for

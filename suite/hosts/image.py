@@ -23,15 +23,6 @@ _MASKED = (
     "systemd-update-utmp.service"
 )
 
-_NETWORK = """\
-[Match]
-Type=ether
-[Network]
-Address=10.0.2.15/24
-Gateway=10.0.2.2
-LinkLocalAddressing=no
-"""
-
 # The host's own policy, as an administrator would write it.
 _SUDOERS = "ci ALL=(root) NOPASSWD: ALL\n"
 
@@ -40,9 +31,7 @@ set -e
 root=$1
 echo host >"$root/etc/hostname"
 printf '/dev/vda / ext4 defaults 0 1\\n' >"$root/etc/fstab"
-mkdir -p "$root/etc/systemd/network" "$root/var/log/journal" "$root/root/.ssh"
-cat >"$root/etc/systemd/network/ether.network" <<'END'
-{network}END
+mkdir -p "$root/var/log/journal" "$root/root/.ssh"
 printf '{sudoers}' >"$root/etc/sudoers.d/ci"
 chmod 440 "$root/etc/sudoers.d/ci"
 chmod 700 "$root/root/.ssh"
@@ -59,7 +48,7 @@ rm -f "$root"/etc/ssh/ssh_host_*
 
 def tree() -> Path:
     """A tar of the root file system, in the cache. Takes a minute the first time."""
-    setup = _SETUP.format(network=_NETWORK, sudoers=_SUDOERS.replace("\n", "\\n"), masked=_MASKED)
+    setup = _SETUP.format(sudoers=_SUDOERS.replace("\n", "\\n"), masked=_MASKED)
     told = "\n".join([SUITE, *PACKAGES, setup])
     path = cache.root() / "hosts" / f"{SUITE}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.tar"
     if path.exists():
