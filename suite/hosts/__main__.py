@@ -11,11 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from fixtures.deadline import Deadline
 from kernel.errors import LuoCtsError
 from kernel.kernel import obtain
 from suite.child import outlast
 from suite.hosts.vm import HostVm, target_file
 
+BOOT_SECONDS = 900.0  # an emulated host takes half a minute where it has the processors to itself
 KERNEL = "deb:newest,config=host"
 
 
@@ -36,6 +38,9 @@ def main(arguments: list[str]) -> int:
             )
             for host in hosts:
                 host.on()
+            deadline = Deadline(BOOT_SECONDS)
+            for host in hosts:
+                host.await_up(deadline)
             file = target_file(Path(directory) / "rack.yaml", [host.settings() for host in hosts])
             if asked.wait:
                 print(file, flush=True)

@@ -13,12 +13,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fixtures.deadline import Deadline
 from fixtures.targets.qemu import die_with_parent, version
 from fixtures.targets.qmp import Monitor
 from kernel.arch import Architecture, native
@@ -121,6 +123,20 @@ class HostVm:
                 self._process.kill()
                 said = self._process.stderr.read().decode().strip()
                 raise LuoCtsError(f"the host {self.name} does not start: {said or error}") from error
+
+    def await_up(self, deadline: Deadline) -> None:
+        """Wait until its SSH server answers; who finds a host silent takes it for one that hangs."""
+        while not self._greets():
+            if deadline.expired:
+                raise LuoCtsError(f"the host {self.name} is not up after {deadline.elapsed:.0f} s")
+            time.sleep(0.5)  # nothing tells when it is
+
+    def _greets(self) -> bool:
+        with socket.socket() as probe, suppress(OSError):
+            probe.settimeout(10)
+            probe.connect(("127.0.0.1", self.port))
+            return probe.recv(4) == b"SSH-"
+        return False
 
     def off(self) -> None:
         """Take its power away."""
