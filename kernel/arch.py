@@ -87,8 +87,9 @@ X86_64 = Architecture(
     # Between two CPUs that a host runs when it likes, clocks always seem to differ. And 7.3's watchdog waits
     # with interrupts off for an answer of the other CPU; while jiffies are the clock, its own deadline never
     # passes (watchdog_wait_seq() of kernel/time/clocksource.c), so that a boot hung when the other CPU was
-    # stopped for the change to a better clock.
-    virtual="tsc=nowatchdog",
+    # stopped for the change to a better clock. And a timer whose ticks are late at boot is none that does not
+    # work, which a kernel panics over (arch/x86/kernel/apic/io_apic.c: check_timer()).
+    virtual="tsc=nowatchdog no_timer_check",
     page_size=4096,
     last_function="machine_kexec",
     calls=Calls(result=0, program_counter=16, stack_pointer=7, link=None),  # gdb/features/i386/64bit-core.xml

@@ -81,6 +81,7 @@ def supervise(
     *arguments: str,
     meanwhile: Callable[[subprocess.Popen[str]], None],
     env: dict[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> Outcome:
     """Run ``code`` as a suite and do something to it ``meanwhile``."""
     output = directory / "output.txt"
@@ -98,7 +99,7 @@ def supervise(
         )
         try:
             meanwhile(process)
-            status = process.wait(SECONDS)
+            status = process.wait(seconds)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fixtures.agent import build
-from fixtures.targets.base import End, Hold, Load, Shape
+from fixtures.targets.base import Capability, End, Hold, Incapable, Load, Noise, Shape
 from kernel.abi.memory import Memory
-from kernel.errors import UsageError
 
 BANNER = "[    0.000000] Linux version 9.9.9 (process target)\n"
 
@@ -33,13 +32,17 @@ class ProcessTarget:
     name = "process"
     kernel_arguments = ""
     agent_arguments = ""
+    capabilities = frozenset({Capability.BESIDE})
+    noise = Noise()
+    boot_seconds = 120.0
+    has_disks = False
 
     @property
     def log(self) -> str:
         return str(self.directory / "kmsg")
 
     def shaped(self, shape: Shape) -> "ProcessTarget":
-        raise UsageError("a process has the memory of its host")
+        raise Incapable(self.name, Capability.SHAPE)
 
     def properties(self) -> dict[str, str]:
         return {"target": self.name}
@@ -83,10 +86,21 @@ class ProcessInstance:
         return [f"process {self.process.pid}"]
 
     def memory(self) -> Memory:
-        raise UsageError("a process has no physical memory")
+        raise Incapable("process", Capability.MEMORY)
 
     def hold_at(self, address: int) -> Hold:
-        raise UsageError("a process has no kernel of its own to hold")
+        raise Incapable("process", Capability.HOLD)
+
+    boot_seconds = None
+
+    def cmdline(self, wanted: str) -> str:
+        return wanted
+
+    def expect_jump(self) -> None:
+        pass
+
+    def jump_refused(self) -> None:
+        pass
 
     def stop(self) -> None:
         if self._stopping:

@@ -33,7 +33,8 @@ Start = Callable[[], tuple[Instance, "Watch"]]
 class Watch:
     """Reads an instance's console, which would else fill up and stop it, and remembers how it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.ends: list[End] = []
         self._said = b""
         self._changed = threading.Condition()
@@ -54,7 +55,7 @@ class Watch:
         threading.Thread(target=run, daemon=True).start()
 
     def end(self) -> End:
-        assert self.ended(SECONDS), "nobody said that it ended"
+        assert self.ended(self.seconds), "nobody said that it ended"
         return self.ends[0]
 
     def ended(self, seconds: float) -> bool:
@@ -63,11 +64,17 @@ class Watch:
 
     def says(self, text: bytes) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: text in self._said, SECONDS), f"only {self._said!r}"
+            assert self._changed.wait_for(lambda: text in self._said, self.seconds), f"only {self._said!r}"
 
 
 class TargetContract(ABC):
-    """Inherit, and give ``target``, ``load`` and ways to end an instance from outside."""
+    """Inherit, and give ``target``, ``load`` and ways to end an instance from outside.
+
+    ``seconds`` is what anything here may take, ``gone`` how a loss of power looks.
+    """
+
+    seconds = SECONDS
+    gone = End.GONE
 
     @pytest.fixture
     @abstractmethod
@@ -90,7 +97,7 @@ class TargetContract(ABC):
         instances: list[Instance] = []
 
         def begin() -> tuple[Instance, Watch]:
-            watch = Watch()
+            watch = Watch(self.seconds)
             instance = target.start(load, f"t{len(instances)}", watch.on_end)
             watch.read(instance.console)
             instances.append(instance)
@@ -105,14 +112,14 @@ class TargetContract(ABC):
         instance, watch = start()
         watch.says(b"Linux version")
         agent = Agent(instance.channel)
-        hello = agent.await_hello(Deadline(SECONDS))
+        hello = agent.await_hello(Deadline(self.seconds))
         assert agent.main.syscall("getpid") == hello.actor_pid
         assert watch.ends == []
 
     def test_two_at_once_are_two(self, start: Start) -> None:
         first, second = (Agent(start()[0].channel) for _ in range(2))
-        first.await_hello(Deadline(SECONDS))
-        second.await_hello(Deadline(SECONDS))
+        first.await_hello(Deadline(self.seconds))
+        second.await_hello(Deadline(self.seconds))
         for agent, name in ((first, b"first"), (second, b"second")):
             fd = agent.main.syscall("memfd_create", "x", 0)
             agent.main.syscall("write", fd, name, len(name))
@@ -124,25 +131,25 @@ class TargetContract(ABC):
     def test_loss_of_power_is_told_and_the_channel_ends(self, start: Start) -> None:
         instance, watch = start()
         agent = Agent(instance.channel)
-        agent.await_hello(Deadline(SECONDS))
+        agent.await_hello(Deadline(self.seconds))
         self.kill(instance)
-        assert watch.end() is End.GONE
+        assert watch.end() is self.gone
         with pytest.raises(AgentError):
             agent.main.syscall("getpid")
 
     def test_reset_is_told(self, start: Start) -> None:
         instance, watch = start()
-        Agent(instance.channel).await_hello(Deadline(SECONDS))
+        Agent(instance.channel).await_hello(Deadline(self.seconds))
         # What is asked for over a serial line may get lost on a machine that is slow to look: seen once.
         for _ in range(3):
             self.reset(instance)
-            if watch.ended(SECONDS / 3):
+            if watch.ended(self.seconds / 3):
                 break
         assert watch.end() is End.RESET
 
     def test_stop_is_final_silent_and_may_be_repeated(self, start: Start) -> None:
         instance, watch = start()
-        Agent(instance.channel).await_hello(Deadline(SECONDS))
+        Agent(instance.channel).await_hello(Deadline(self.seconds))
         instance.stop()
         instance.stop()
         assert watch.ends == []

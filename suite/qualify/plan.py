@@ -11,7 +11,8 @@
 * ``must-pass``: clauses whose failure nobody may accept, and each of which a test has to have passed;
 * ``figures``: how many ``samples``, and from which ``times`` as long and how many ``seconds`` longer (both)
   an update is too slow; ``kept``: the directory, from the file's on, of the report of the last qualified
-  kernel's measuring; without it that kernel is measured as well;
+  kernel's measuring; without it that kernel is measured as well. Medians are compared: of three samples or
+  more, taken where nothing else runs;
 * ``rollback``: what may become of a handover from the last kernel to the first (``there``), from that to
   itself (``onward``), and ``back``;
 * ``accepted``: failures with ``until`` (the last day), ``reason``, ``by`` and, needed where
