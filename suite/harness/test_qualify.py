@@ -90,7 +90,7 @@ STAGES = {
     "staging": f"staging {NEW} on qemu",
     "suite": f"suite {NEW} on qemu",
     "figures": f"figures {NEW} on qemu",
-    "before": f"figures {OLD} on qemu",
+    "before": f"figures before {OLD} on qemu",
     "rollback": f"rollback {OLD} → {NEW} on qemu",
 }
 
@@ -303,6 +303,13 @@ def test_slower_update_is_not_met(desk: Desk) -> None:
     status, said, told = desk.judge()
     assert (status, unmet(told)) == (1, ["figures"])
     assert "blackout, 1 session, 1 file, 1 MiB: 1.300 s, and 1.000 s before: 1.30 times as long." in said
+
+
+def test_kernel_is_not_held_against_its_own_figures(desk: Desk) -> None:
+    desk.plan["last"] = NEW
+    status, said, _ = desk.judge()
+    assert status == 1
+    assert f"There are no figures of the last qualified kernel, {NEW}." in said
 
 
 def test_update_is_slower_by_ratio_and_by_seconds(desk: Desk) -> None:

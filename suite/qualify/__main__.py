@@ -34,6 +34,9 @@ from suite.releases.sighting import Witness
 OUT = ROOT / "reports" / "out" / "qualification"
 AUDIT = "audit.json"
 
+# The last kernel's own, apart from the candidate's though both may be of one spec.
+BEFORE = "figures before"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -93,18 +96,18 @@ class Qualifier:
             Stage("staging", kernel, target, chosen) for kernel in plan.kernels for target in plan.targets
         ]
         rest = [Stage("suite", kernel, target, ()) for kernel in plan.kernels for target in plan.targets]
-        rest += [self._measuring(plan.candidate, target) for target in plan.targets]
+        rest += [self._measuring("figures", plan.candidate, target) for target in plan.targets]
         way = Pair(plan.last, plan.candidate)
         tests = tuple(pairs.tests_of(way, ()))
         rest += [Stage("rollback", way.old, target, tests, way.new) for target in plan.targets]
         return staging, rest
 
-    def _measuring(self, kernel: str, target: str) -> Stage:
-        return Stage("figures", kernel, target, (f"--measure={self._plan.samples}", "suite/measure"))
+    def _measuring(self, name: str, kernel: str, target: str) -> Stage:
+        return Stage(name, kernel, target, (f"--measure={self._plan.samples}", "suite/measure"))
 
     def _forget(self, stages: Iterable[Stage]) -> None:
         """No report of an earlier qualification is taken for one of this."""
-        before = [self._measuring(self._plan.last, target) for target in self._plan.targets]
+        before = [self._measuring(BEFORE, self._plan.last, target) for target in self._plan.targets]
         for stage in (*stages, *before):
             (stage.directory(self._out) / reading.RESULTS).unlink(missing_ok=True)
 
@@ -184,7 +187,7 @@ class Qualifier:
             except (reading.Unreadable, ValueError):
                 old = Column(plan.last, 5, None)
         else:
-            old = self._column(self._measuring(plan.last, stage.target))
+            old = self._column(self._measuring(BEFORE, plan.last, stage.target))
         return judging.of_figures(check, column.run, old, plan.slower)
 
     def _rollback(self, stage: Stage) -> Check:
