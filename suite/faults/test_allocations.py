@@ -18,7 +18,7 @@ from kernel import uapi
 from kernel.abi.blocks import capacity
 from kernel.abi.luo import FileEntry, SessionEntry
 from suite.able import or_skip
-from suite.faults.acts import begin_preserve
+from suite.faults.acts import begin_preserve, begin_retrieve
 from suite.files.requests import preserve_many, wrong_contents
 from suite.scenario import Scenario
 
@@ -301,6 +301,25 @@ def test_file_that_could_not_be_retrieved_gives_its_errno_ever_after(luo: Luo) -
     else:
         raise AssertionError(TOO_MANY)
     assert not wrong, f"without an allocation it gives another errno: {wrong}"
+
+
+@pytest.mark.forced
+@pytest.mark.clause("allocation.retrieve")
+def test_file_whose_list_cannot_be_mapped_gives_its_errno_ever_after(luo: Luo, machine: Machine) -> Scenario:
+    """The page tables that it takes are seldom missing."""
+    (name,) = leave(luo, 1, 1)
+
+    luo = yield KEXEC
+
+    session = luo.retrieve_session(name)
+    with or_skip():
+        fault = Forced("vmap_pages_range", "kho_restore_vmalloc")
+        call = machine.force([fault], lambda: begin_retrieve(luo.actor, session, TOKEN))
+    with refused(ENOMEM):
+        call.wait()
+    with refused(ENOMEM):
+        session.retrieve(TOKEN)
+    session.finish()
 
 
 @pytest.mark.clause("allocation.retrieve.memory")

@@ -4,6 +4,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pytest
+
 from fixtures.agent.errors import AgentError
 from fixtures.console import Line
 from fixtures.death import MachineDied, Obituary
@@ -17,7 +19,18 @@ from kernel.abi.memory import Memory
 # Where no machine of ours has memory, and a page's address.
 NOWHERE = 1 << 45
 
+# Where the kernel sees all memory, by levels of page tables (Documentation/arch/x86/x86_64/mm.rst).
+_DIRECT_MAPPING = {4: 0xFFFF888000000000, 5: 0xFF11000000000000}
+
 _NOP = (4).to_bytes(4, "big")  # of a device tree: FDT_NOP
+
+
+def null(luo: Luo) -> int:
+    """The physical address that is NULL for a kernel like the running one that boots with nokaslr."""
+    if luo.actor.agent.hello.machine != "x86_64":
+        pytest.skip("where memory is mapped is known of x86_64 alone")
+    levels = 5 if b" la57" in luo.actor.read_file("/proc/cpuinfo") else 4
+    return (1 << 64) - _DIRECT_MAPPING[levels]
 
 
 # Device trees

@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.agent.pattern import pattern
 from fixtures.death import Death
+from fixtures.forced import FIXED_PLACE
 from fixtures.held import Held
 from fixtures.luo import PAGE, Luo, refused
 from fixtures.machine import Machine
@@ -28,6 +29,7 @@ from suite.kho.tamper import (
     copies,
     ending,
     node,
+    null,
     put_word,
     rename_node,
     rename_property,
@@ -332,3 +334,22 @@ def test_address_into_nowhere_ends_the_kernel_or_is_refused(
         assert end.said(REVIVAL) or change is metadata_nowhere
     else:
         assert end.death.death in (Death.PANIC, Death.OOPS)
+
+
+@pytest.mark.soak
+@pytest.mark.clause("tampering.followed")
+def test_memory_map_that_is_null_ends_the_kernel_or_is_refused(
+    own_machines: Runner, record_property: Callable[[str, object], None]
+) -> None:
+    nowhere: list[int] = []
+
+    def find(luo: Luo) -> None:
+        prepare(luo)
+        nowhere.append(null(luo))
+
+    def map_null(held: Held) -> None:
+        put_word(held.memory, held.handover.root.map_property(), nowhere[0])
+
+    end = ending(own_machines, find, map_null, wish=Kexec(FIXED_PLACE))
+    record_property("the next kernel", end.outcome)
+    assert end.said(REVIVAL) if end.death is None else end.death.death in (Death.PANIC, Death.OOPS)

@@ -11,6 +11,7 @@ from errno import EINVAL, EIO, ENOENT
 import pytest
 
 from fixtures.death import Death
+from fixtures.forced import FIXED_PLACE
 from fixtures.held import Held
 from fixtures.luo import DEVICE, PAGE, Luo, refused
 from fixtures.machine import Machine
@@ -27,6 +28,7 @@ from suite.kho.tamper import (
     NOWHERE,
     ending,
     node,
+    null,
     put_word,
     rename_property,
     shorten,
@@ -352,3 +354,29 @@ def test_address_into_nowhere_ends_the_kernel_or_is_refused(
     end = ending(own_machines, prepare, change, retrieve)
     record_property("the next kernel", end.outcome)
     assert end.death is None or end.death.death in (Death.PANIC, Death.OOPS)
+
+
+def retrieve(luo: Luo) -> None:
+    with refused(EINVAL):
+        luo.retrieve_session(NAME).retrieve(0)
+
+
+def give_up(luo: Luo) -> None:
+    luo.retrieve_session(NAME).finish()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("act", [retrieve, give_up], ids=lambda act: act.__name__.replace("_", " "))
+@pytest.mark.clause("tampering.followed")
+def test_file_whose_state_is_null_is_refused(own_machines: Runner, act: Callable[[Luo], None]) -> None:
+    nowhere: list[int] = []
+
+    def find(luo: Luo) -> None:
+        prepare(luo)
+        nowhere.append(null(luo))
+
+    def header_null(held: Held) -> None:
+        file_in(held, NAME, 0).entry.replace(data=nowhere[0]).write(held.memory)
+
+    end = ending(own_machines, find, header_null, act, Kexec(FIXED_PLACE))
+    assert end.death is None, end.outcome
