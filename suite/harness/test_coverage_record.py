@@ -13,7 +13,7 @@ from suite.coverage.paths import Known
 RECORDS = sorted(record.DIRECTORY.glob("*.yaml"))
 NEWEST = RECORDS[-1:]  # the table has the lines of the newest series
 
-# What is said of a path by a run in which its tests took part. One that ends before may be unreachable itself.
+# What is said of a path by a run in which its tests took part; one that ends before may be unreachable.
 TAKEN = (State.REACHED, PARTLY, NO_CODE, State.UNREACHABLE)
 
 
