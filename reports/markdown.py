@@ -25,6 +25,12 @@ def _plain(given: str) -> str:
     return _MARKUP.sub(r"\\\1", text.line(given))
 
 
+def _item(given: str) -> str:
+    """An item of a list that is no heading, rule or list itself."""
+    inside = re.sub(r"^([#+=~-])", r"\\\1", _plain(given).lstrip())
+    return "- " + re.sub(r"^(\d+)([.)])", r"\1\\\2", inside)
+
+
 def _fenced(given: str) -> str:
     """A block in which nothing is markup, and that no line of it can end."""
     longest = max((len(run) for run in re.findall("`+", given)), default=0)
@@ -119,7 +125,7 @@ def _document(run: Run, has: Callable[[str], bool]) -> Iterator[str]:
     if skipped := Counter(text.line(result.message) for result in _results(run, Verdict.SKIP)):
         rows = (_row((str(count), why)) for why, count in skipped.most_common())
         yield from _section(f"{skipped.total()} skipped", _table("| tests | why |", rows))
-    if told := [f"- {_plain(line)}" for line in (*run.incidents, *run.stale)]:
+    if told := [_item(line) for line in (*run.incidents, *run.stale)]:
         yield from _section("To look at", _bounded(told, _REST))
     yield from _section("Files", (f"- `{name}`: {what}" for name, what in _FILES.items() if has(name)))
 

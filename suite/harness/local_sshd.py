@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,10 @@ def running(directory: Path) -> Iterator[LocalSshd]:
         assert process.poll() is None, (directory / "sshd.log").read_text()
         yield server
     finally:
-        for pid in [*server.servers(), process.pid]:
-            os.kill(pid, signal.SIGKILL)
+        for pid in server.servers():
+            with suppress(ProcessLookupError):  # it may end by itself meanwhile
+                os.kill(pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 

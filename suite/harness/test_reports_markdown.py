@@ -4,6 +4,7 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from markdown_it import MarkdownIt
 
@@ -58,6 +59,17 @@ def page(run: Run) -> Tags:
 
 def run_of(*results: Result) -> Run:
     return Run(STARTED, (Suite("luo-cts.qemu.a-to-b", {"release": "7.3.4"}, results),))
+
+
+@pytest.mark.parametrize(
+    "said", ["#", "# x", "- x", "+ x", "1. x", "1) x", "> x", "---", "===", "    x", "~~~"]
+)
+def test_what_is_to_look_at_is_text_however_it_begins(said: str) -> None:
+    tags = page(Run(STARTED, stale=(said,)))
+    assert len(tags.all("h1")) == 1
+    assert len(tags.all("pre")) == 1  # of the run that has no test
+    for name in ("blockquote", "ol", "hr"):
+        assert tags.all(name) == []
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.agent.client import Agent
 from fixtures.setup import Options, Setup
 from fixtures.targets.base import End, Instance, Load, Target
 from kernel.kernel import obtain
@@ -95,7 +96,7 @@ class TestSsh(TargetContract):
     def kill(self, instance: Instance) -> None:
         self.vm_of(instance, self.hosts).off()
 
-    def reset(self, instance: Instance) -> None:
+    def reset(self, instance: Instance, agent: Agent) -> None:
         self.vm_of(instance, self.hosts).reset()
 
 
