@@ -11,6 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+def divided(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """A command's own arguments, and those after ``--``, which are pytest's."""
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
 def directory_of(name: str, out: Path) -> Path:
     """Where in ``out`` the report of a run of that name is."""
     return out / re.sub(r"[^\w.-]+", "-", name)

@@ -107,12 +107,13 @@ def load(path: Path = FILE) -> list[Known]:
     """All of them; raises ValueError for a file that breaks the schema and for a number used twice."""
     found = []
     for entry in entries.read([path], _SCHEMA, "error paths"):
-        stretches = tuple(_stretch(part) for part in entry.pop("lines").split(","))
+        stretches = tuple(stretch_of(part) for part in entry.pop("lines").split(","))
         tests = tuple(entry.pop("tests", ()))
         found.append(Known(**entry, lines=stretches, tests=tests))
     return found
 
 
-def _stretch(text: str) -> range:
+def stretch_of(text: str) -> range:
+    """The lines that "7" or "7-9" names; reports.coverage.stretches() writes several of them."""
     first, _, last = text.partition("-")
     return range(int(first), int(last or first) + 1)

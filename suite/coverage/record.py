@@ -12,6 +12,7 @@ import yaml
 
 from kernel.release import KernelRelease
 from reports.coverage import PATH_STATES, Coverage, State, stretches
+from suite.coverage.paths import stretch_of
 
 DIRECTORY = Path(__file__).parents[2] / "configs" / "coverage"
 
@@ -80,8 +81,4 @@ def read(path: Path) -> Record:
 
 def _numbers(text: str) -> list[int]:
     """What ``stretches`` made."""
-    found: list[int] = []
-    for run in text.split(", "):
-        first, _, last = run.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
+    return [number for part in text.split(", ") for number in stretch_of(part)]

@@ -36,6 +36,18 @@ def go(luo: Luo, machine: Machine, chain: Sequence[Kexec], generation: int) -> G
     return luo
 
 
+def lines_of(
+    luo: Luo, machine: Machine, chain: Sequence[Kexec], last: int, beginning: str
+) -> Generator[Kexec, Luo, dict[int, list[str]]]:
+    """Along the chain to generation ``last``: what begins so in the logs, by the generations that say it."""
+    found = {}
+    for generation in range(last + 1):
+        luo = yield from go(luo, machine, chain, generation)
+        if lines := said(machine, beginning):
+            found[generation] = lines
+    return found
+
+
 def able(machine: Machine, *wishes: Kexec) -> None:
     """Skip the test where the kernel has other functions."""
     with or_skip():
@@ -115,11 +127,9 @@ def test_kernel_that_cannot_set_kho_up_has_all_of_its_memory(luo: Luo, machine: 
 @NOTHING_HANDED
 @pytest.mark.clause("boot.fault.metadata")
 def test_log_says_that_the_next_kernel_will_not_know_this_one(luo: Luo, machine: Machine) -> Scenario:
-    complaints = {}
-    for generation in range(LAST_FAILED + 1):
-        luo = yield from go(luo, machine, WITHOUT_KHO, generation)
-        if lines := said(machine, "KHO: failed to initialize kexec-metadata subtree: "):
-            complaints[generation] = lines
+    complaints = yield from lines_of(
+        luo, machine, WITHOUT_KHO, LAST_FAILED, "KHO: failed to initialize kexec-metadata subtree: "
+    )
     line = "KHO: failed to initialize kexec-metadata subtree: -12"
     assert complaints == {generation: [line] for generation in METADATA_FAILED}
 
@@ -208,11 +218,7 @@ def test_kernel_with_faults_beside_it_takes_what_it_is_handed(luo: Luo, machine:
 @HANDED
 @pytest.mark.clause("boot.fault.extend")
 def test_log_says_that_there_is_no_more_scratch_memory(luo: Luo, machine: Machine) -> Scenario:
-    told = {}
-    for generation in range(AFTER + 1):
-        luo = yield from go(luo, machine, IN_SPITE_OF, generation)
-        if lines := said(machine, "KHO: Failed to extend scratch: "):
-            told[generation] = lines
+    told = yield from lines_of(luo, machine, IN_SPITE_OF, AFTER, "KHO: Failed to extend scratch: ")
     line = "KHO: Failed to extend scratch: -ENOMEM"
     assert told == {generation: [line] for generation in EXTENSION_FAILED}
 

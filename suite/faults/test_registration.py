@@ -27,6 +27,16 @@ def works(luo: Luo, provider: Provider, handler: str) -> None:
     session.close()
 
 
+def is_apart_until_linked(luo: Luo, provider: Provider) -> None:
+    """The FLB "flb" has nothing to do with handler "w", and can be registered with it."""
+    works(luo, provider, "w")
+    assert provider.called("flb_preserve") == []
+    provider.link_flb("flb", "w")
+    works(luo, provider, "w")
+    assert provider.called("flb_preserve") == ["flb"]
+    provider.drop_flb("flb", "w")
+
+
 # Handlers
 
 
@@ -220,12 +230,7 @@ def test_flb_that_could_not_be_registered_can_be(luo: Luo) -> None:
     add = provider.call("flb-add", "w", provider.name("flb"))
     with or_skip():
         assert Allocations(luo.actor).fail_all(add, below="liveupdate_register_flb") == -ENOMEM
-    works(luo, provider, "w")
-    assert provider.called("flb_preserve") == []
-    provider.link_flb("flb", "w")
-    works(luo, provider, "w")
-    assert provider.called("flb_preserve") == ["flb"]
-    provider.drop_flb("flb", "w")
+    is_apart_until_linked(luo, provider)
 
 
 @pytest.mark.clause("faults.flb.unregister")
@@ -235,12 +240,7 @@ def test_flb_that_was_taken_back_is_left_alone(luo: Luo) -> None:
     provider.unlink_flb("flb", "w")
     # Again: it is said in the log, and nothing else happens.
     provider.do("flb-del", "w", provider.name("flb"))
-    works(luo, provider, "w")
-    assert provider.called("flb_preserve") == []
-    provider.link_flb("flb", "w")
-    works(luo, provider, "w")
-    assert provider.called("flb_preserve") == ["flb"]
-    provider.drop_flb("flb", "w")
+    is_apart_until_linked(luo, provider)
 
 
 @pytest.mark.clause("faults.flb.unregister")

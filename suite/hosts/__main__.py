@@ -14,7 +14,7 @@ from pathlib import Path
 from fixtures.deadline import Deadline
 from kernel.errors import LuoCtsError
 from kernel.kernel import obtain
-from suite.child import outlast
+from suite.child import divided, outlast
 from suite.hosts.vm import HostVm, target_file
 
 BOOT_SECONDS = 900.0  # an emulated host takes half a minute where it has the processors to itself
@@ -22,12 +22,12 @@ KERNEL = "deb:newest,config=host"
 
 
 def main(arguments: list[str]) -> int:
-    at = arguments.index("--") if "--" in arguments else len(arguments)
+    own, after = divided(arguments)
     parser = argparse.ArgumentParser(prog="python -m suite.hosts", description=__doc__)
     parser.add_argument("--hosts", type=int, default=2, metavar="N", help="(2)")
     parser.add_argument("--kernel", default=KERNEL, metavar="SPEC", help=f"the hosts' own ({KERNEL})")
     parser.add_argument("--wait", action="store_true", help="no suite: keep the hosts until Ctrl-C")
-    asked = parser.parse_args(arguments[:at])
+    asked = parser.parse_args(own)
     hosts: list[HostVm] = []
     with tempfile.TemporaryDirectory(prefix="luo-cts-hosts-") as directory:
         try:
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
             # fmt: off
             command = [
                 sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
-                "--kernel", asked.kernel, "--target", str(file), *workers, *arguments[at + 1 :],
+                "--kernel", asked.kernel, "--target", str(file), *workers, *after,
             ]
             # fmt: on
             return outlast(command)

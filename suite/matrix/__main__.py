@@ -18,7 +18,7 @@ from kernel.release import KernelRelease
 from reports import matrix, tables
 from reports.matrix import Bug, Column
 from reports.model import Run, exit_status
-from suite.child import ROOT, directory_of, judge
+from suite.child import ROOT, directory_of, divided, judge
 from suite.clauses import catalogue
 from suite.matrix import bugs, pairs
 from suite.matrix.pairs import Pair
@@ -75,8 +75,7 @@ def render(columns: Sequence[Column], *, markdown: bool) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    end = words.index("--") if "--" in words else len(words)
+    own, after = divided(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m suite.matrix",
         usage="%(prog)s [--pairs] [--report-dir DIR] [--no-run] [SPEC ...] [-- arguments for pytest]",
@@ -88,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--pairs", action="store_true", help="from each kernel to each other, and back")
     parser.add_argument("--no-run", action="store_true", help="only the tables, of reports that are there")
-    options = parser.parse_args(words[:end])
+    options = parser.parse_args(own)
     specs = options.specs or default_specs()
     try:
         for wanted in specs:
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_status
     out = options.report_dir or OUT / ("pairs" if options.pairs else "matrix")
-    further = None if options.no_run else words[end + 1 :]
+    further = None if options.no_run else after
     if options.pairs:
         return _hand_over(specs, out, further)
     return _side_by_side(specs, out, further)

@@ -24,7 +24,7 @@ from reports import reading
 from reports.matrix import Column
 from reports.model import exit_status
 from reports.qualification import Check, Qualification, Rules, Table, Way
-from suite.child import ROOT, directory_of, judge
+from suite.child import ROOT, directory_of, divided, judge
 from suite.matrix import pairs
 from suite.matrix.pairs import Pair
 from suite.qualify import plan as plans
@@ -204,8 +204,7 @@ class Qualifier:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    end = words.index("--") if "--" in words else len(words)
+    own, after = divided(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m suite.qualify",
         usage="%(prog)s [--report-dir DIR] [--no-run] PLAN.yaml [-- arguments for pytest]",
@@ -215,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report-dir", type=Path, metavar="DIR", help="(reports/out/qualification/PLAN)")
     parser.add_argument("--no-run", action="store_true", help="only judge the reports that are there")
     try:
-        options = parser.parse_args(words[:end])
+        options = parser.parse_args(own)
     except SystemExit as leaving:
         # argparse ends with 2, which means interrupted elsewhere in this suite
         return UsageError.exit_status if leaving.code else 0
@@ -223,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = plans.load(options.plan)
         out = (options.report_dir or OUT / options.plan.stem).resolve()
         rules = Rules(plan.accepted, datetime.now(UTC).date())
-        further = None if options.no_run else words[end + 1 :]
+        further = None if options.no_run else after
         checks = Qualifier(plan, out, further, rules).checks()
         made = Qualification(plan.name, plan.last, rules, checks)
         page = judging.write(made, out)
