@@ -145,7 +145,10 @@ def _document(run: Run) -> Iterator[str]:
     yield f"1..{len(suites)}"
     taken: set[str] = set()
     for number, suite in enumerate(suites, 1):
-        told = tuple(f"{name}: {value}" for name, value in suite.properties.items())
+        # None that reads like the head of a test.
+        told = tuple(
+            re.sub(r"^(?=\s*Subtest:)", "_", f"{name}: {value}") for name, value in suite.properties.items()
+        )
         yield from _lines(_tree(suite), text.unique(_name(suite.name), taken), number, 0, told)
     yield from (f"# incident: {_quoted(incident)}" for incident in run.incidents)
     yield from (f"# stale: {_quoted(line)}" for line in run.stale)

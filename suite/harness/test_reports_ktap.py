@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from kernel.errors import LuoCtsError
 from reports import ktap
@@ -82,6 +82,8 @@ def run_of(*results: Result) -> Run:
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(runs)
+@example(run=Run(STARTED, (Suite("", {"Subtest: ": ""}, ()),)))
+@example(run=Run(STARTED, (Suite("", {"Subtest": "x"}, ()),)))
 def test_the_kernels_parser_finds_every_verdict(reader: Reader, run: Run) -> None:
     test = reader.read(document(run))
     expected = Counter(STATUS[result.verdict] for suite in run.complete() for result in suite.results)
