@@ -18,11 +18,23 @@ def main() -> int:
     parser.add_argument("spec", help=KINDS)
     parser.add_argument("--debug-info", action="store_true", help="with DWARF")
     parser.add_argument(
+        "--debug-info-of",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="with DWARF for this source file, below the top of the tree (repeatable)",
+    )
+    parser.add_argument(
         "--config", type=Path, action="append", default=[], metavar="FILE", help="a further fragment"
     )
     options = parser.parse_args()
     try:
-        kernel = obtain(options.spec, debug_info=options.debug_info, extra_config=options.config)
+        kernel = obtain(
+            options.spec,
+            with_debug_info=options.debug_info,
+            described=options.debug_info_of,
+            extra_config=options.config,
+        )
     except LuoCtsError as error:
         print(error, file=sys.stderr)
         return error.exit_status

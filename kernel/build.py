@@ -80,17 +80,20 @@ def compiler() -> str:
     return done.stdout.splitlines()[0]
 
 
-def build(source: Source, asked: Iterable[Option], directory: Path, arch: Architecture) -> Built:
+def build(
+    source: Source, asked: Iterable[Option], variables: Sequence[str], directory: Path, arch: Architecture
+) -> Built:
     """Configure and compile ``source`` in ``directory``, going on from what is there.
 
-    The caller holds the lock of the builds. Raises LuoCtsError with the compiler's first error.
+    ``variables`` are make's, on its command line when it compiles. The caller holds the lock of the builds.
+    Raises LuoCtsError with the compiler's first error.
     """
     directory.mkdir(parents=True, exist_ok=True)
     make = _Make(source, directory, arch)
     _configure(make, list(asked))
     count = directory / "compiled"
     with step(f"build {source.description}") as progress:
-        compiled = make.run([arch.image_target], progress, _number(count))
+        compiled = make.run([*variables, arch.image_target], progress, _number(count))
         # a later build of all of it will take as many; an incremental one is no measure
         if compiled > (_number(count) or 0):
             count.write_text(str(compiled))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel import build, cache, image, kconfig, source
+from kernel import build, cache, debug_info, image, kconfig, source
 from kernel.arch import Architecture, native
 from kernel.errors import LuoCtsError
 from kernel.kconfig import Option
@@ -51,14 +51,21 @@ class Kernel:
         return cls(**values)
 
 
-def obtain(spec: str, *, debug_info: bool = False, extra_config: Sequence[Path] = ()) -> Kernel:
+def obtain(
+    spec: str,
+    *,
+    with_debug_info: bool = False,
+    described: Sequence[str] = (),
+    extra_config: Sequence[Path] = (),
+) -> Kernel:
     """Everything from the spec to the kernel: fetch, patch, configure, build; or find it in the cache.
 
+    ``described`` are source files to have debug information; the rest has none, where that can be.
     ``extra_config`` fragments may change what the default ones ask for. Raises UsageError for what is wrong
     with the spec, LuoCtsError for what is wrong with the world.
     """
     try:
-        return _obtain(spec, debug_info, extra_config)
+        return _obtain(spec, with_debug_info, described, extra_config)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -67,21 +74,26 @@ def obtain(spec: str, *, debug_info: bool = False, extra_config: Sequence[Path] 
         ) from error
 
 
-def _obtain(spec: str, debug_info: bool, extra_config: Sequence[Path]) -> Kernel:
+def _obtain(
+    spec: str, with_debug_info: bool, described: Sequence[str], extra_config: Sequence[Path]
+) -> Kernel:
     arch = native()
     match parse(spec):
         case ImageSpec() as given:
             return _given(spec, given)
         case DebSpec() as wanted:
             tree = source.from_debian(wanted)
+            origin = tree.tree
             if wanted.overlay:
                 tree = source.from_tree(TreeSpec(tree.tree, overlay=wanted.overlay))
         case TreeSpec() as wanted:
             tree = source.from_tree(wanted)
+            origin = wanted.directory
     extra = [*([wanted.config] if wanted.config else []), *extra_config]
-    asked = _asked(tree, arch, debug_info, extra)
+    variables = debug_info.variables(origin, described) if described else []
+    asked = _asked(tree, arch, with_debug_info or variables is None, extra)
     build.require_tools()
-    return _built(spec, tree, asked, arch)
+    return _built(spec, tree, asked, variables or [], arch)
 
 
 def _given(spec: str, given: ImageSpec) -> Kernel:
@@ -109,14 +121,14 @@ def _embedded_config(file: Path, digest: str) -> Path | None:
     return kept
 
 
-def _asked(tree: Source, arch: Architecture, debug_info: bool, extra: Sequence[Path]) -> list[Option]:
-    names = [*_DEFAULT_FRAGMENTS, arch.name, *(["debug-info"] if debug_info else [])]
+def _asked(tree: Source, arch: Architecture, with_debug_info: bool, extra: Sequence[Path]) -> list[Option]:
+    names = [*_DEFAULT_FRAGMENTS, arch.name, *(["debug-info"] if with_debug_info else [])]
     default = kconfig.merge([FRAGMENTS / f"{name}.config" for name in names], tree.release)
     return kconfig.override(default, kconfig.merge(extra, tree.release))
 
 
-def _built(spec: str, tree: Source, asked: list[Option], arch: Architecture) -> Kernel:
-    wish = "\n".join(map(str, asked))
+def _built(spec: str, tree: Source, asked: list[Option], variables: list[str], arch: Architecture) -> Kernel:
+    wish = "\n".join([*map(str, asked), *variables])
     key = _digest("\n".join([tree.identity, wish, build.compiler(), arch.name]).encode())
     result = cache.root() / "kernels" / key
     if kernel := _cached(spec, result):
@@ -127,7 +139,7 @@ def _built(spec: str, tree: Source, asked: list[Option], arch: Architecture) -> 
             return kernel
         tree.prepare()
         directory = cache.root() / "builds" / "-".join([tree.slug, *_in_every_object(asked)])
-        return _keep(spec, tree, build.build(tree, asked, directory, arch), result)
+        return _keep(spec, tree, build.build(tree, asked, variables, directory, arch), result)
 
 
 def _in_every_object(asked: list[Option]) -> list[str]:

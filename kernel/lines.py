@@ -87,7 +87,7 @@ def read(vmlinux: Path, tree: Path, names: Sequence[str]) -> Program:
     if missing:
         raise LuoCtsError(
             f"{vmlinux} has no code of {', '.join(missing)}",
-            "paths are relative to the top of the tree; is it configured?",
+            "paths are relative to the top of the tree; is it configured, and not an overlay's?",
         )
     files = (
         SourceFile(

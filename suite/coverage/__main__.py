@@ -44,9 +44,12 @@ FILES = (
 )
 
 
-def kernels(spec: str, others: Sequence[str]) -> list[Kernel]:
-    """The kernels whose lines count, with debug information; raises UsageError if they differ in source."""
-    found = [obtain(each, debug_info=True) for each in (spec, *others)]
+def kernels(spec: str, others: Sequence[str], names: Sequence[str]) -> list[Kernel]:
+    """The kernels whose lines count, with debug information of the source files ``names``.
+
+    Raises UsageError if they differ in source.
+    """
+    found = [obtain(each, described=names) for each in (spec, *others)]
     for kernel in found:
         if kernel.source_dir is None or kernel.symbols is None:
             raise UsageError(
@@ -101,7 +104,8 @@ def command_line(options: argparse.Namespace, programs: Sequence[Program], rest:
     # fmt: off
     return [
         sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
-        f"--kernel={options.kernel}", "--debug-info", "--accel=tcg",
+        f"--kernel={options.kernel}", "--accel=tcg",
+        *(f"--debug-info-of={name}" for name in options.source or FILES),
         f"--append=nokaslr {options.append}".rstrip(), f"--report-dir={options.report_dir / 'run'}",
         f"--qemu-arg={blocks.arguments(stretches, options.report_dir / 'blocks')}", *rest,
     ]
@@ -242,7 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    found = kernels(options.kernel, options.also)
+    described = options.source or FILES
+    found = kernels(options.kernel, options.also, described)
     tree = found[0].source_dir
     assert tree is not None
     names = wanted_files(options.source, tree)
@@ -259,7 +264,7 @@ def _measure(options: argparse.Namespace, rest: Sequence[str]) -> int:
         print(f"The run took {time.monotonic() - started:.0f} s.")
         if status in (4, 5):
             return status
-        if kernels(options.kernel, options.also) != found:
+        if kernels(options.kernel, options.also, described) != found:
             raise LuoCtsError(
                 f"{options.kernel} changed while it was measured", "once more, and leave the tree alone"
             )

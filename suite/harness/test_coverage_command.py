@@ -61,7 +61,7 @@ Measure = Callable[..., int]
 @pytest.fixture
 def measure(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
     """Measures the guest in a run that ends with ``status``, or in what is run ``instead``."""
-    monkeypatch.setattr(command, "obtain", lambda spec, debug_info: kernel_of(guest, spec))
+    monkeypatch.setattr(command, "obtain", lambda spec, described: kernel_of(guest, spec))
 
     def run(*arguments: str, status: int = 0, instead: str = "", unreachable: str = "[]") -> int:
         boot = shlex.join(guest.command("m0", tmp_path / "report" / "blocks", guest.program.stretches))
@@ -104,7 +104,7 @@ def test_kernel_without_source_or_symbols_is_refused(
     guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = Kernel("image:x", "image", "7.3.4", guest.vmlinux, None, None, None, None, None)
-    monkeypatch.setattr(command, "obtain", lambda spec, debug_info: bare)
+    monkeypatch.setattr(command, "obtain", lambda spec, described: bare)
     assert command.main(["--kernel", "image:x", "--report-dir", str(tmp_path)]) == 4
     assert "image:x has no source and no debug information" in capsys.readouterr().err
 
@@ -114,7 +114,7 @@ def test_kernels_of_two_sources_are_refused(
 ) -> None:
     other = coverage_guest.build(tmp_path / "other", 3)
     both = {"one": kernel_of(guest, "one"), "two": kernel_of(other, "two")}
-    monkeypatch.setattr(command, "obtain", lambda spec, debug_info: both[spec])
+    monkeypatch.setattr(command, "obtain", lambda spec, described: both[spec])
     assert command.main(["--kernel", "one", "--also", "two", "--report-dir", str(tmp_path)]) == 4
     assert "two and one are of different sources" in capsys.readouterr().err
 
@@ -220,7 +220,7 @@ def test_a_kernel_that_changes_meanwhile_is_told(
 ) -> None:
     seen: list[str] = []
 
-    def obtain(spec: str, debug_info: bool) -> Kernel:
+    def obtain(spec: str, described: Sequence[str]) -> Kernel:
         seen.append(spec)
         kernel = kernel_of(guest, spec)
         return kernel if len(seen) == 1 else Kernel.from_json(kernel.to_json().replace("a guest", "another"))

@@ -136,9 +136,20 @@ def test_other_options_make_another_kernel(tree: Path, tmp_path: Path, private_c
     assert plain.image != changed.image
     assert plain.config_hash != changed.config_hash
     assert runs(private_cache) == 2
-    debug = obtain(f"tree:{tree}", debug_info=True)
+    debug = obtain(f"tree:{tree}", with_debug_info=True)
     assert debug.config is not None
     assert "CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT=y" in debug.config.read_text()
+
+
+def test_debug_information_of_one_file_is_in_its_object_alone(tree: Path, private_cache: Path) -> None:
+    (tree / "mm/Makefile").write_text("obj-y += one.o\n")
+    described = obtain(f"tree:{tree}", described=["mm/one.c"])
+    (directory,) = private_cache.glob("builds/*")
+    assert b".debug_info" in (directory / "mm/one.o").read_bytes()
+    assert b".debug_info" not in (directory / "fs/two.o").read_bytes()
+    plain = obtain(f"tree:{tree}")
+    assert described.image != plain.image
+    assert described.config_hash == plain.config_hash
 
 
 def test_tree_is_never_written_to(tree: Path, tmp_path: Path) -> None:

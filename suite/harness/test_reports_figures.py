@@ -101,10 +101,13 @@ def test_every_run_tells_the_phases_of_its_handovers_and_how_to_repeat_it(
 
 def test_a_command_has_what_differs_from_the_default() -> None:
     assert Options("deb:7.3").command == ("./run", "--kernel=deb:7.3")
-    options = Options("deb:7.3", "deb:7.4", "a.yaml", "tcg", True, "-- x", ("-s", "a b"), True, 3)
+    options = Options(
+        "deb:7.3", "deb:7.4", "a.yaml", "tcg", True, "-- x", ("-s", "a b"), True, ("mm/a.c",), 3
+    )
     assert options.command == (
         "./run", "--kernel=deb:7.3", "--next-kernel=deb:7.4", "--target=a.yaml", "--accel=tcg",
-        "--append=-- x", "--seed=3", "--isolate", "--debug-info", "--qemu-arg=-s", "--qemu-arg=a b",
+        "--append=-- x", "--seed=3", "--isolate", "--debug-info", "--debug-info-of=mm/a.c",
+        "--qemu-arg=-s", "--qemu-arg=a b",
     )  # fmt: skip
 
 
