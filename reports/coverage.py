@@ -139,6 +139,12 @@ def table(files: Sequence[FileCoverage]) -> list[list[str]]:
     ]
 
 
+def total(files: Sequence[FileCoverage]) -> str:
+    """The last row of the table, in words."""
+    _, lines, reached, share, *_, of_those = table(files)[-1]
+    return f"{reached} of {lines} lines ({share}), {of_those} of those that can be reached"
+
+
 def tally(found: Coverage) -> str:
     """What became of the error paths, in a line."""
     counts = Counter(found.state(path) for path in found.paths)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,7 +24,7 @@ from kernel import lines
 from kernel.errors import LuoCtsError, UsageError
 from kernel.kernel import Kernel, obtain
 from kernel.lines import Program
-from reports import coverage, coverage_html, tables
+from reports import coverage, coverage_html, delivery, reading, tables
 from reports.coverage import Coverage, State
 from suite.child import ROOT, outlast
 from suite.coverage import blocks, measure, paths, record, unreachable
@@ -31,6 +32,7 @@ from suite.coverage.measure import Executed
 from suite.coverage.unreachable import Unreachable
 
 OUT = ROOT / "reports" / "out" / "coverage"
+RUN = "run"  # below it, the report of the suite's run
 
 FILES = (
     "kernel/liveupdate/luo_core.c",
@@ -106,7 +108,7 @@ def command_line(options: argparse.Namespace, programs: Sequence[Program], rest:
         sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
         f"--kernel={options.kernel}", "--accel=tcg",
         *(f"--debug-info-of={name}" for name in options.source or FILES),
-        f"--append=nokaslr {options.append}".rstrip(), f"--report-dir={options.report_dir / 'run'}",
+        f"--append=nokaslr {options.append}".rstrip(), f"--report-dir={options.report_dir / RUN}",
         f"--qemu-arg={blocks.arguments(stretches, options.report_dir / 'blocks')}", *rest,
     ]
     # fmt: on
@@ -168,6 +170,23 @@ def write(found: Coverage, directory: Path) -> Path:
         (html / name).parent.mkdir(parents=True, exist_ok=True)
         (html / name).write_text(page, encoding="utf-8")
     return html / coverage_html.INDEX
+
+
+def attach(found: Coverage, index: Path, directory: Path) -> None:
+    """Name the coverage in all reports of the run in ``directory``, if it left any."""
+    try:
+        run = reading.read(directory / reading.RESULTS)
+    except reading.Unreadable:
+        return
+    told = {
+        "coverage": "; ".join(
+            [coverage.total(found.files), *([coverage.tally(found)] if found.paths else [])]
+        ),
+        "coverage report": os.path.relpath(index, directory),
+    }
+    suites = tuple(replace(suite, properties={**suite.properties, **told}) for suite in run.suites)
+    for remark in delivery.deliver(replace(run, suites=suites), directory).remarks:
+        print(remark, file=sys.stderr)
 
 
 def summary(found: Coverage) -> Iterator[str]:
@@ -275,6 +294,8 @@ def _measure(options: argparse.Namespace, rest: Sequence[str]) -> int:
             return status
         raise error
     index = write(result, options.report_dir)
+    if not options.no_run:
+        attach(result, index, options.report_dir / RUN)
     print(*summary(result), sep="\n")
     if options.record:
         print(f"Kept: {record.write(result)}")

@@ -12,12 +12,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from kernel.kernel import Kernel
+from reports import delivery, reading
+from reports.model import Result, Run, Suite, Verdict
 from suite.coverage import __main__ as command
 from suite.coverage import blocks
 from suite.harness import coverage_guest
@@ -239,6 +242,19 @@ def test_a_report_can_be_made_again_of_the_logs(
     assert measure("--no-run", instead="exit 3", unreachable=TRUE) == 0
     assert (tmp_path / "report" / "coverage.info").read_text() == first
     assert "100.0 %" in capsys.readouterr().out
+
+
+def test_the_reports_of_the_run_name_it(measure: Measure, tmp_path: Path) -> None:
+    directory = tmp_path / "report" / command.RUN
+    suite = Suite("luo-cts", {"kernel": "toy"}, (Result("t.py::t", Verdict.PASS),))
+    delivery.deliver(Run(datetime.now(UTC), (suite,)), directory)
+    measure()
+    told = reading.read(directory / "results.json").suites[0].properties
+    assert told["kernel"] == "toy"
+    assert "of those that can be reached" in told["coverage"]
+    assert (directory / told["coverage report"]).resolve() == tmp_path / "report/html/index.html"
+    for name in ("junit.xml", "report.html", "report.ktap"):
+        assert told["coverage report"] in (directory / name).read_text()
 
 
 def test_what_is_left_is_said(measure: Measure, capsys: pytest.CaptureFixture[str]) -> None:
