@@ -4,7 +4,7 @@
 import struct
 
 from fixtures.agent.client import Actor, Pending
-from fixtures.luo import Descriptor, Luo, Session
+from fixtures.luo import Descriptor, Device, Luo, Session, session_argument
 from fixtures.provider import Provider
 from kernel import uapi
 
@@ -29,6 +29,14 @@ def begin(actor: Actor, session: Session, number: int, argument: bytes) -> Pendi
     """An ioctl of the session under way, in another thread of its process."""
     program = actor.program()
     program.syscall("ioctl", session.fd, number, program.buffer(argument, out=True))
+    return actor.start(program)
+
+
+def begin_create(actor: Actor, device: Device, name: bytes) -> Pending:
+    """A session being created in another thread; its descriptor stays open."""
+    program = actor.program()
+    argument = program.buffer(session_argument(name), out=True)
+    program.syscall("ioctl", device.fd, uapi.LIVEUPDATE_IOCTL_CREATE_SESSION, argument)
     return actor.start(program)
 
 

@@ -9,7 +9,7 @@ import pytest
 from fixtures.luo import Luo, Session, refused
 from fixtures.provider import Provider
 from fixtures.scenario import KEXEC
-from suite.faults.acts import begin_finish, preserved
+from suite.faults.acts import begin_finish, begin_retrieve, preserved
 from suite.scenario import Scenario
 
 pytestmark = pytest.mark.provider
@@ -119,10 +119,13 @@ def test_retrieve_waits_for_a_finish_that_sleeps(luo: Luo, op: str) -> Scenario:
     provider.sleep(op, "01")
     finishing = begin_finish(luo.actor.thread(), session)
     provider.wait_until_asleep(op, "01")
+    retrieving = begin_retrieve(luo.actor.thread(), session, 0)
+    luo.create_session("new").close()
+    assert not retrieving.done()
     provider.forget("01")
     finishing.wait()
     with refused(ENOENT):
-        session.retrieve(0)
+        retrieving.wait()
     assert provider.called("retrieve") == []
     assert sorted(provider.called("finish")) == ["00", "01"]
 

@@ -12,7 +12,7 @@ import pytest
 from fixtures.luo import Luo, refused
 from fixtures.provider import Provider
 from fixtures.scenario import KEXEC
-from suite.faults.acts import begin_preserve
+from suite.faults.acts import begin_close, begin_finish, begin_preserve
 from suite.scenario import Scenario
 
 pytestmark = pytest.mark.provider
@@ -125,6 +125,32 @@ def test_object_that_two_files_want_at_once_is_preserved_once(luo: Luo) -> None:
     provider.drop_flb("flb", "f", "g")
 
 
+@pytest.mark.clause("faults.flb.unpreserve.asleep")
+def test_file_that_comes_while_the_object_goes_has_it_preserved_anew(luo: Luo) -> None:
+    provider = Provider(luo)
+    provider.make_flb("flb", "f", "g")
+    session, other = luo.create_session("vm"), luo.create_session("other")
+    session.preserve(provider.file("one", "f"), 1)
+    file = provider.file("two", "g")
+    provider.sleep("flb_unpreserve", "flb")
+    closing = begin_close(luo.actor.thread(), session)
+    provider.wait_until_asleep("flb_unpreserve", "flb")
+    preserving = begin_preserve(luo.actor.thread(), other, file, 1)
+    # A file of another handler has nothing to do with it.
+    third = luo.create_session("third")
+    third.preserve(provider.file("three"), 1)
+    third.close()
+    assert not preserving.done()
+    provider.forget("flb")
+    closing.wait()
+    preserving.wait()
+    assert flb_calls(provider) == [("preserve", "flb"), ("unpreserve", "flb"), ("preserve", "flb")]
+    assert provider.flb("get-out", "flb") == "flb"
+    provider.flb("put-out", "flb")
+    other.close()
+    provider.drop_flb("flb", "f", "g")
+
+
 @pytest.mark.clause("faults.flb.get.reference")
 def test_object_that_somebody_holds_outlives_the_last_file(luo: Luo) -> None:
     provider = Provider(luo)
@@ -227,6 +253,34 @@ def test_object_crosses_and_is_finished_with_the_last_file(luo: Luo) -> Scenario
     assert provider.owners("flb", ["flb"]) == [0]
     with refused(ENODATA):
         provider.flb("get-in", "flb")
+
+
+@pytest.mark.clause("faults.flb.finish.asleep")
+def test_object_is_not_had_any_more_from_when_its_finish_begins(luo: Luo) -> Scenario:
+    provider = Provider(luo)
+    provider.make_flb("flb", "t")
+    luo.create_session("vm").preserve(provider.file("one", "t"), 1)
+    luo.create_session("other").preserve(provider.file("two", content=b"two"), 1)
+
+    luo = yield KEXEC
+
+    provider = Provider(luo)
+    provider.make_flb("flb", "t")
+    session, other = luo.retrieve_session("vm"), luo.retrieve_session("other")
+    assert provider.flb("get-in", "flb") == "flb"
+    provider.flb("put-in", "flb")
+    provider.sleep("flb_finish", "flb")
+    finishing = begin_finish(luo.actor.thread(), session)
+    provider.wait_until_asleep("flb_finish", "flb")
+    getting = provider.begin(luo.actor.thread(), "flb-get-in", provider.name("flb"))
+    # A file of another handler has nothing to do with it.
+    assert provider.content(other.retrieve(1)) == b"two"
+    other.finish()
+    provider.forget("flb")
+    finishing.wait()
+    with refused(ENODATA):
+        getting.wait()
+    assert provider.called("flb_finish") == ["flb"]
 
 
 @pytest.mark.alone

@@ -6,11 +6,10 @@ from errno import EAGAIN, EBUSY, EINTR, EINVAL, EIO, ENOENT, ENOMEM, ENOSPC
 
 import pytest
 
-from fixtures.luo import Luo, refused, session_argument
+from fixtures.luo import Luo, refused
 from fixtures.provider import Provider
 from fixtures.scenario import KEXEC, Kexec
-from kernel import uapi
-from suite.faults.acts import begin_reboot, preserved, sessions_for_the_next_kernel
+from suite.faults.acts import begin_create, begin_reboot, preserved, sessions_for_the_next_kernel
 from suite.lifecycle.reboot import reboot, unload
 from suite.scenario import Scenario
 
@@ -195,6 +194,32 @@ def test_reboot_that_is_killed_in_a_freeze_leaves_all_usable(luo: Luo, load_kern
         assert [provider.content(session.retrieve(token)) for token in range(len(files))] == files
 
 
+@pytest.mark.clause("faults.unfreeze.asleep")
+def test_reboot_fails_when_all_is_unfrozen_however_long_it_takes(luo: Luo, load_kernel: Load) -> None:
+    provider = Provider(luo)
+    sessions = preserved(luo, provider, 2, 1)
+    device = luo.device
+    load_kernel(KEXEC)
+    provider.fail("freeze", "10", EIO)
+    provider.sleep("unfreeze", "00")
+    rebooter, other = luo.actor.agent.spawn(), luo.actor.thread()
+    rebooting = begin_reboot(rebooter)
+    provider.wait_until_asleep("unfreeze", "00")
+    creating = begin_create(other, device, luo.name("late"))
+    provider.do("position")
+    assert not rebooting.done()
+    assert not creating.done()
+    provider.forget("00")
+    with refused(EIO):
+        rebooting.wait()
+    creating.wait()
+    sessions["0"].preserve(provider.file("more"), 1)
+    assert provider.called("freeze", "unfreeze") == ["00", "10", "00"]
+    rebooter.close()
+    unload(luo.actor)
+    other.close()
+
+
 @pytest.mark.clause("faults.freeze.asleep")
 def test_calls_wait_for_a_freeze_that_sleeps_and_go_on_when_it_fails(luo: Luo, load_kernel: Load) -> None:
     provider = Provider(luo)
@@ -205,10 +230,7 @@ def test_calls_wait_for_a_freeze_that_sleeps_and_go_on_when_it_fails(luo: Luo, l
     rebooter, other = luo.actor.agent.spawn(), luo.actor.thread()
     rebooting = begin_reboot(rebooter)
     provider.wait_until_asleep("freeze", "10")
-    program = other.program()
-    argument = program.buffer(session_argument(luo.name("late")), out=True)
-    program.syscall("ioctl", device.fd, uapi.LIVEUPDATE_IOCTL_CREATE_SESSION, argument)
-    creating = other.start(program)
+    creating = begin_create(other, device, luo.name("late"))
     # A session that comes now would not be handed over: whoever makes it has to wait.
     provider.do("position")
     assert not creating.done()

@@ -192,6 +192,26 @@ def test_file_can_be_asked_about_for_as_long_as_it_takes(luo: Luo) -> None:
         each.close()
 
 
+@pytest.mark.clause("faults.get-id.asleep")
+def test_file_that_another_takes_while_it_is_being_named_is_refused(luo: Luo) -> None:
+    provider = Provider(luo)
+    session, other = luo.create_session("vm"), luo.create_session("other")
+    file = provider.file("one")
+    provider.sleep("get_id", "one")
+    worker = luo.actor.thread()
+    preserving = begin_preserve(worker, session, file, 1)
+    provider.wait_until_asleep("get_id", "one")
+    other.preserve(provider.file("two"), 1)
+    other.preserve(file, 2)
+    provider.forget("one")
+    with refused(EBUSY):
+        preserving.wait()
+    assert provider.called("preserve") == ["two", "one"]
+    other.close()
+    session.preserve(file, 1)
+    session.close()
+
+
 @pytest.mark.clause("faults.unpreserve.asleep")
 def test_session_whose_close_sleeps_in_a_callback_holds_up_no_other(luo: Luo) -> Scenario:
     provider = Provider(luo)
