@@ -27,17 +27,6 @@ from kernel.arch import Architecture, native
 from kernel.errors import LuoCtsError
 from suite.hosts import image
 
-# As QEMU's user network has it; nothing that takes more of a kernel than IPv4.
-_NETWORK = """\
-[Match]
-Type=ether
-[Network]
-Address=10.0.2.15/24
-LinkLocalAddressing=no
-IPv6AcceptRA=no
-LLDP=no
-"""
-
 MEMORY_MIB = 1024
 CPUS = 2
 USERS = {"root": "root", "ci": "home/ci", "nobody-special": "home/nobody-special"}
@@ -200,8 +189,6 @@ class HostVm:
     def _make_disk(self) -> None:
         identity = self.directory / "identity"
         (identity / "etc/ssh").mkdir(parents=True)
-        (identity / "etc/systemd/network").mkdir(parents=True)
-        (identity / "etc/systemd/network/ether.network").write_text(_NETWORK)
         (identity / "etc/machine-id").write_text(f"{self.machine_id}\n")
         host_key = identity / "etc/ssh/ssh_host_ed25519_key"
         for path in (host_key, self.key):
