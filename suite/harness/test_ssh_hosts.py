@@ -262,12 +262,11 @@ def test_host_that_stays_dead_is_one_error_and_its_tests_are_not_run(vm: HostVm,
 
     settings["timeouts"] = {**TIMEOUTS, "silence": 5, "boot": 60}
     outcome = run(tmp_path, [settings], code + PLAIN + SCENARIO, meanwhile=meanwhile)
-    assert outcome.verdicts == {"test_dies": "error", "test_plain": "error", "test_crosses": "error"}
+    assert outcome.verdicts == dict.fromkeys(("test_dies", "test_plain", "test_crosses", "setup"), "error")
     assert "host dead" in outcome.message("test_dies")
-    assert "host1 stays dead" in outcome.message("test_dies")
-    assert "it was power-cycled" in outcome.message("test_dies")
     for name in ("test_plain", "test_crosses"):
-        assert "not run" in outcome.message(name)
+        assert "not run: no host is left: host1 stays dead" in outcome.message(name)
+        assert "it was power-cycled" in outcome.message(name)
     assert outcome.status == 3
 
 

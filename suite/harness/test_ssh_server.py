@@ -22,9 +22,11 @@ from fixtures.targets.session import agent_for_ourselves, leave
 from fixtures.targets.ssh_configuration import SshConfiguration
 from fixtures.targets.transport import CommandFailed, Connection, NotLetIn, Unreachable
 from kernel.errors import LuoCtsError, UsageError
-from suite.harness import local_sshd
+from kernel.kernel import Kernel
+from suite.harness import local_sshd, nested
 from suite.harness.local_sshd import LocalSshd, know
 from suite.harness.nested import wait_for
+from suite.hosts.vm import target_file
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -85,6 +87,25 @@ def test_silent_and_absent_servers_are_unreachable(server: LocalSshd) -> None:
             Connection(silent)
     with pytest.raises(Unreachable):
         Connection(silent)
+
+
+def test_dead_host_is_an_error_of_each_test_and_no_interruption(
+    default_kernel: Kernel, tmp_path: Path
+) -> None:
+    host = {"address": "127.0.0.1", "port": 9, "machine_id": "9" * 32, "allow_kexec": True}
+    file = target_file(tmp_path / "rack.yaml", [host], timeouts={"boot": 1})
+    code = """
+    def test_one(luo):
+        pass
+
+    def test_two(luo):
+        pass
+    """
+    outcome = nested.run(tmp_path, code, "--kernel", default_kernel.spec, "--target", str(file))
+    assert outcome.verdicts == {"test_one": "error", "test_two": "error", "setup": "error"}
+    for name in outcome.verdicts:
+        assert "no host is left: 127.0.0.1 stays dead: " in outcome.message(name)
+    assert outcome.status == 3
 
 
 def test_host_behind_another_is_reached(server: LocalSshd) -> None:

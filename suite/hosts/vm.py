@@ -52,7 +52,7 @@ class HostVm:
         self.kernel = kernel
         self.cmdline = f"{_OWN_CMDLINE} {cmdline}"
         self.machine_id = secrets.token_hex(16)
-        self.port = _free_port()
+        self.port, self.console_port = _free_port(), _free_port()
         self.console = directory / "serial.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
@@ -175,8 +175,9 @@ class HostVm:
             "-machine", arch.qemu_machine, "-accel", "tcg,thread=multi", "-cpu", "max",
             "-smp", str(CPUS), "-m", f"{MEMORY_MIB}M",
             "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
-            # For a person who wonders why it does not come up.
-            "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
+            # A terminal server has it; and a file, for a person who wonders why it does not come up.
+            "-chardev", f"socket,id=console,host=127.0.0.1,port={self.console_port},server=on,wait=off,"
+            f"logfile={self.console},logappend=on", "-serial", "chardev:console",
             "-drive", f"file={self.directory / 'disk'},if=virtio,format=raw,cache=unsafe",
             "-netdev", f"user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:22",
             "-device", "virtio-net-pci,netdev=user,id=net",
