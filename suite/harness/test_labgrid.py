@@ -162,6 +162,9 @@ def test_power_is_switched_by_the_place_while_it_is_ours(lab: Lab, tmp_path: Pat
     assert len(lab.outlet.states) == 3
 
 
+@pytest.mark.skipif(
+    not Path("/usr/sbin/ser2net").exists(), reason="there is no ser2net (apt-get install ser2net)"
+)
 def test_console_is_heard_through_the_exporter(lab: Lab, tmp_path: Path) -> None:
     described = lab.load(tmp_path, {**lab.off(3), "address": "127.0.0.1", "port": CLOSED})
     described.prepare()
