@@ -8,7 +8,7 @@ import pytest
 from fixtures.agent.pattern import pattern
 from fixtures.luo import Luo, refused
 from suite.boot.scratch import areas, scratch
-from suite.lifecycle.reboot import INITRD, kernel_image, load, reboot
+from suite.lifecycle.reboot import INITRD, load, reboot
 
 MIB = 1 << 20
 LARGEST_ALIGNMENT = 4 * MIB  # kernel/liveupdate/kexec_handover.c: SCRATCH_ALIGNMENT_BYTES
@@ -26,11 +26,13 @@ def test_areas_have_the_sizes_asked_for(luo: Luo) -> None:
 
 @SMALL
 @pytest.mark.clause("boot.scratch.too-small", "handover.refused")
-def test_kernel_without_room_is_refused_before_the_jump_and_sessions_stay(luo: Luo) -> None:
+def test_kernel_without_room_is_refused_before_the_jump_and_sessions_stay(
+    luo: Luo, kernel_image: str
+) -> None:
     session = luo.create_session("vm")
     session.preserve(luo.memfd(pattern(4099)), token=1)
     with refused(EADDRNOTAVAIL):
-        load(luo.actor, kernel_image(luo.actor), INITRD)
+        load(luo.actor, kernel_image, INITRD)
     assert luo.actor.read_file("/sys/kernel/kexec_loaded") == b"0\n"
     with refused(EINVAL):
         reboot(luo.actor)

@@ -130,7 +130,7 @@ UNSUPPORTED: dict[str, Opener] = {
     "unlinked device node of tmpfs": in_tmpfs(stat.S_IFCHR, NULL_DEVICE),
     "linked file of tmpfs": in_tmpfs(stat.S_IFREG, unlink=False),
     "file of tmpfs with one of two names": one_of_two_names,
-    "file of the root filesystem": opened("/init"),
+    "program that runs": opened("/proc/self/exe"),
     "memfd of huge pages": call("memfd_create", "luo-cts", uapi.MFD_HUGETLB),
     "secret memory": call("memfd_secret", 0),
     "session": lambda luo: luo.create_session("other").fd,

@@ -20,7 +20,7 @@ from fixtures.scenario import KEXEC, Boot
 from kernel import uapi
 from suite.boot.scratch import scratch
 from suite.kho.debugfs import FOLDER
-from suite.lifecycle.reboot import INITRD, kernel_image, load
+from suite.lifecycle.reboot import INITRD, load
 from suite.scenario import Scenario
 
 SIZE = 16 * PAGE
@@ -50,7 +50,7 @@ def test_crash_kernel_is_handed_nothing_and_leaves_preserved_memory_alone(own_ma
     luo.create_session("vm").preserve(ram, token=1)
     frames = pfns(ram, SIZE)
     cmdline = own_machines.setup.cmdline(machine.target, "kho=on liveupdate=on").encode() + b"\0"
-    load(luo.actor, kernel_image(luo.actor), INITRD, cmdline, uapi.KEXEC_FILE_ON_CRASH)
+    load(luo.actor, machine.kernel_image, INITRD, cmdline, uapi.KEXEC_FILE_ON_CRASH)
     start = len(machine.console)
 
     actor = crash(machine).main
@@ -66,13 +66,13 @@ def test_crash_kernel_is_handed_nothing_and_leaves_preserved_memory_alone(own_ma
 
 
 @pytest.mark.clause("kho.preserve-context", "handover.refused")
-def test_image_to_come_back_from_is_refused_where_it_cannot_be(luo: Luo) -> Scenario:
+def test_image_to_come_back_from_is_refused_where_it_cannot_be(luo: Luo, kernel_image: str) -> Scenario:
     config = gzip.decompress(luo.actor.read_file("/proc/config.gz"))
     if b"CONFIG_KEXEC_JUMP=y" in config:
         pytest.skip("this kernel can come back from a kexec")
     session = luo.create_session("vm")
     session.preserve(luo.memfd(pattern(SIZE)), token=1)
-    with mapped(luo.actor, kernel_image(luo.actor)) as (image, _):
+    with mapped(luo.actor, kernel_image) as (image, _):
         program = luo.actor.program()
         segment = program.buffer(
             b"".join(word.to_bytes(8, "little") for word in (image, PAGE, 1 << 24, PAGE))

@@ -63,11 +63,6 @@ def reboot_from_child_pid_namespace(actor: Actor) -> int:
     return value
 
 
-def kernel_image(actor: Actor) -> str:
-    """A kernel of this run, where the machine has it."""
-    return next(f"/{name}" for name in actor.listdir("/") if name.startswith("kernel-"))
-
-
 def load(
     actor: Actor,
     kernel: str,

@@ -16,7 +16,7 @@ from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
 from suite.boot.log import said
 from suite.boot.unusual import CRASH_SIZE, UNUSUAL
-from suite.lifecycle.reboot import INITRD, kernel_image, load, reboot, unload
+from suite.lifecycle.reboot import INITRD, load, reboot, unload
 from suite.scenario import Scenario
 
 SIZE = 5_001
@@ -50,17 +50,17 @@ def test_sessions_cross_whenever_the_kernel_was_loaded(
             assert session.retrieve(token).read_all() == pattern(SIZE, seed=number)
 
 
-def load_the_old_way(actor: Actor) -> None:
-    """kexec_load(2) of a kernel of this run, with the command line that this one got."""
+def load_the_old_way(actor: Actor, image: str) -> None:
+    """kexec_load(2) of a kernel, with the command line that this one got."""
     cmdline = actor.read_file("/proc/cmdline").decode().strip()
-    kexec_load.load(actor, kernel_image(actor), INITRD, cmdline)
+    kexec_load.load(actor, image, INITRD, cmdline)
 
 
 @pytest.mark.alone
 @pytest.mark.clause("handover.kexec-load")
 def test_kexec_load_carries_nothing_and_starts_afresh(luo: Luo, machine: Machine) -> Scenario:
     luo.create_session("vm").preserve(luo.memfd(pattern(SIZE)), token=1)
-    load_the_old_way(luo.actor)
+    load_the_old_way(luo.actor, machine.kernel_image)
 
     luo = yield LOADED
 
@@ -70,18 +70,18 @@ def test_kexec_load_carries_nothing_and_starts_afresh(luo: Luo, machine: Machine
     luo.create_session("vm").preserve(luo.memfd(pattern(SIZE, seed=2)), token=1)
 
 
-def load_crash_kernel(actor: Actor) -> None:
-    load(actor, kernel_image(actor), INITRD, flags=uapi.KEXEC_FILE_ON_CRASH)
+def load_crash_kernel(actor: Actor, image: str) -> None:
+    load(actor, image, INITRD, flags=uapi.KEXEC_FILE_ON_CRASH)
     assert actor.read_file("/sys/kernel/kexec_crash_loaded") == b"1\n"
 
 
 @UNUSUAL
 @pytest.mark.clause("handover.refused")
-def test_reboot_while_a_kernel_is_being_loaded_is_refused(luo: Luo) -> None:
+def test_reboot_while_a_kernel_is_being_loaded_is_refused(luo: Luo, kernel_image: str) -> None:
     session = luo.create_session("vm")
     session.preserve(luo.memfd(pattern(SIZE)), token=1)
     loader = luo.actor.fork()
-    kernel = loader.syscall("openat", uapi.AT_FDCWD, kernel_image(loader), os.O_RDONLY, 0)
+    kernel = loader.syscall("openat", uapi.AT_FDCWD, kernel_image, os.O_RDONLY, 0)
     flags = uapi.KEXEC_FILE_ON_CRASH | uapi.KEXEC_FILE_NO_INITRAMFS
     program = loader.program()
     # A crash kernel holds the same lock as one for a live update, and cannot be jumped to by reboot(2).
@@ -99,8 +99,8 @@ def test_reboot_while_a_kernel_is_being_loaded_is_refused(luo: Luo) -> None:
 
 @UNUSUAL
 @pytest.mark.clause("handover.crash-kernel", "memfd.contents")
-def test_sessions_cross_beside_a_loaded_crash_kernel(luo: Luo) -> Scenario:
-    load_crash_kernel(luo.actor)
+def test_sessions_cross_beside_a_loaded_crash_kernel(luo: Luo, kernel_image: str) -> Scenario:
+    load_crash_kernel(luo.actor, kernel_image)
     luo.create_session("vm").preserve(luo.memfd(pattern(SIZE)), token=1)
 
     luo = yield KEXEC
@@ -121,9 +121,9 @@ def test_next_kernel_has_room_for_a_crash_kernel_too(luo: Luo) -> Scenario:
 @pytest.mark.soak
 @pytest.mark.boot("crashkernel=64M", memory=512)
 @pytest.mark.clause("handover.crash-kernel", "handover.crash-kernel.room", "memfd.contents")
-def test_crash_kernel_is_loaded_in_each_of_five_generations(luo: Luo) -> Scenario:
+def test_crash_kernel_is_loaded_in_each_of_five_generations(luo: Luo, machine: Machine) -> Scenario:
     for generation in range(5):
-        load_crash_kernel(luo.actor)
+        load_crash_kernel(luo.actor, machine.kernel_image)
         luo.create_session("vm").preserve(luo.memfd(pattern(SIZE, seed=generation)), token=1)
 
         luo = yield KEXEC
