@@ -121,3 +121,17 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = SECONDS)
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds:.0f} s for {what}")
         time.sleep(0.02)
+
+
+def emulators(mark: str) -> list[int]:
+    """The QEMUs that have ``mark`` on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if mark.encode() in words and words[0].startswith(b"qemu"):
+                found.append(int(entry.name))
+    return found

@@ -31,7 +31,7 @@ class ProcessTarget:
 
     name = "process"
     kernel_arguments = ""
-    agent_arguments = ""
+    init = ""
     capabilities = frozenset({Capability.BESIDE})
     noise = Noise()
     boot_seconds = 120.0

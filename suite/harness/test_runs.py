@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from kernel.kernel import Kernel
 from suite.harness.junit_compare import normalise
-from suite.harness.nested import Outcome, command, run, supervise, wait_for
+from suite.harness.nested import Outcome, command, emulators, run, supervise, wait_for
 from suite.harness.test_faults import batch
 
 SUITE = """
@@ -40,20 +40,6 @@ SUITE = """
     def test_skipped(luo):
         luo = yield KEXEC
 """
-
-
-def emulators(mark: str) -> list[int]:
-    """Processes that have ``mark`` on their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if mark.encode() in words and words[0].startswith(b"qemu"):
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.usefixtures("default_kernel")

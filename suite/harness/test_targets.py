@@ -11,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -178,12 +179,18 @@ class TestProcess(TargetContract):
         instance.end(End.RESET)
 
 
-@pytest.fixture(scope="session")
-def setup(default_kernel: Kernel) -> Setup:
-    return Setup.prepare(Options(DEFAULT_KERNEL, accel="tcg"))
+@cache
+def prepared(target: str) -> Setup:
+    return Setup.prepare(Options(DEFAULT_KERNEL, target=target, accel="tcg"))
 
 
 class TestQemu(TargetContract):
+    name = "qemu"
+
+    @pytest.fixture
+    def setup(self, default_kernel: Kernel) -> Setup:
+        return prepared(self.name)
+
     @pytest.fixture
     def target(self, setup: Setup) -> Target:
         return setup.target
@@ -229,3 +236,9 @@ os.kill(os.getpid(), signal.SIGKILL)
         while Path(f"/proc/{pid}/exe").exists() and not deadline.expired:
             os.sched_yield()
         assert not Path(f"/proc/{pid}/exe").exists()
+
+
+class TestVirtme(TestQemu):
+    """The same machine with this host's userland in it."""
+
+    name = "virtme"
