@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from fixtures.deadline import Deadline
-from fixtures.targets.qemu import die_with_parent, version
+from fixtures.targets.qemu import die_with_parent, emulation, version
 from fixtures.targets.qmp import Monitor
 from kernel.arch import Architecture, native
 from kernel.errors import LuoCtsError
@@ -172,7 +172,7 @@ class HostVm:
         return [
             arch.qemu, "-nodefaults", "-no-user-config", "-display", "none",
             "-name", f"luo-cts-host-{self.name}",
-            "-machine", arch.qemu_machine, "-accel", "tcg,thread=multi", "-cpu", "max",
+            "-machine", arch.qemu_machine, "-accel", emulation("multi"), "-cpu", "max",
             "-smp", str(CPUS), "-m", f"{MEMORY_MIB}M",
             "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
             # A terminal server has it; and a file, for a person who wonders why it does not come up.
