@@ -52,6 +52,7 @@ class Built:
     vmlinux: Path
     system_map: Path
     config: Path
+    modules: tuple[Path, ...] = ()
 
 
 def missing_tools(arch: Architecture) -> dict[str, str]:
@@ -89,11 +90,14 @@ def build(
     Raises LuoCtsError with the compiler's first error.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    asked = list(asked)
     make = _Make(source, directory, arch)
-    _configure(make, list(asked))
+    _configure(make, asked)
+    modular = any(option.value == "m" for option in asked)
+    targets = [arch.image_target, *(["modules"] if modular else [])]
     count = directory / "compiled"
     with step(f"build {source.description}") as progress:
-        compiled = make.run([*variables, arch.image_target], progress, _number(count))
+        compiled = make.run([*variables, *targets], progress, _number(count))
         # a later build of all of it will take as many; an incremental one is no measure
         if compiled > (_number(count) or 0):
             count.write_text(str(compiled))
@@ -104,7 +108,14 @@ def build(
         directory / "vmlinux",
         directory / "System.map",
         directory / ".config",
+        _modules(directory) if modular else (),
     )
+
+
+def _modules(directory: Path) -> tuple[Path, ...]:
+    """What make lists in modules.order, which has each module's object file."""
+    listed = (directory / "modules.order").read_text().split()
+    return tuple((directory / name).with_suffix(".ko") for name in listed)
 
 
 def _number(path: Path) -> int | None:

@@ -39,6 +39,7 @@ class Kernel:
     system_map: Path | None
     config_hash: str | None
     source_dir: Path | None  # the tree it was built from, if there is one
+    modules: Path | None = None  # the directory of those that its configuration has as modules
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -46,8 +47,8 @@ class Kernel:
     @classmethod
     def from_json(cls, text: str) -> "Kernel":
         values: dict[str, Any] = json.loads(text)
-        for name in ("image", "config", "symbols", "system_map", "source_dir"):
-            values[name] = Path(values[name]) if values[name] is not None else None
+        for name in ("image", "config", "symbols", "system_map", "source_dir", "modules"):
+            values[name] = Path(values[name]) if values.get(name) is not None else None
         return cls(**values)
 
 
@@ -153,6 +154,8 @@ def _in_every_object(asked: list[Option]) -> list[str]:
         "debug-info": any(name.startswith("DEBUG_INFO") for name in yes),
         "kasan": "KASAN" in yes,
         "kcsan": "KCSAN" in yes,
+        "ftrace": "FUNCTION_TRACER" in yes,
+        "lsm": "SECURITY" in yes,
     }
     return [name for name, there in found.items() if there]
 
@@ -178,6 +181,10 @@ def _keep(spec: str, tree: Source, built: build.Built, result: Path) -> Kernel:
         (built.config, "config"),
     ):
         shutil.copy2(origin, scratch / name)
+    if built.modules:
+        (scratch / "modules").mkdir()
+        for module in built.modules:
+            shutil.copy2(module, scratch / "modules")
     kernel = Kernel(
         spec=spec,
         source=tree.description,
@@ -188,6 +195,7 @@ def _keep(spec: str, tree: Source, built: build.Built, result: Path) -> Kernel:
         system_map=result / "System.map",
         config_hash=_digest(built.config.read_bytes()),
         source_dir=tree.tree,
+        modules=result / "modules" if built.modules else None,
     )
     (scratch / "kernel.json").write_text(kernel.to_json())
     shutil.rmtree(result, ignore_errors=True)

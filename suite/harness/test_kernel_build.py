@@ -141,6 +141,16 @@ def test_other_options_make_another_kernel(tree: Path, tmp_path: Path, private_c
     assert "CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT=y" in debug.config.read_text()
 
 
+def test_modules_are_kept_where_the_configuration_has_some(tree: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra.config"
+    extra.write_text("CONFIG_SAMPLE=m\n")
+    kernel = obtain(f"tree:{tree}", extra_config=[extra])
+    assert kernel.modules is not None
+    assert [path.name for path in kernel.modules.iterdir()] == ["some.ko"]
+    assert Kernel.from_json(kernel.to_json()) == kernel
+    assert obtain(f"tree:{tree}").modules is None
+
+
 def test_debug_information_of_one_file_is_in_its_object_alone(tree: Path, private_cache: Path) -> None:
     (tree / "mm/Makefile").write_text("obj-y += one.o\n")
     described = obtain(f"tree:{tree}", described=["mm/one.c"])
