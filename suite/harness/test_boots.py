@@ -12,6 +12,7 @@ from suite.harness.nested import Outcome, run
 COMMON = """
     from fixtures.pages import pfns
     from suite.kho.frames import memfd_of
+    from suite.lifecycle.reboot import add_reboot
 
     def words(luo):
         return luo.actor.read_file("/proc/cmdline").decode().split()
@@ -96,6 +97,20 @@ HANDOVERS = (
         luo = yield Kexec(before_jump=late)
         luo.retrieve_session("late")
 
+    def test_by_itself(luo):
+        def jump():
+            assert luo.actor.read_file("/sys/kernel/kexec_loaded") == b"1\\n"
+            luo.actor.start(program)
+            jumps.append(luo.generation)
+
+        jumps = []
+        luo.create_session("vm")
+        program = luo.actor.program()
+        add_reboot(program)
+        luo = yield Kexec(by=jump)
+        assert jumps == [0]
+        luo.retrieve_session("vm")
+
     @pytest.mark.alone
     def test_nothing_loaded(luo):
         luo.create_session("vm")
@@ -159,6 +174,7 @@ def test_a_handover_is_what_its_test_asks_for(tmp_path: Path) -> None:
     assert outcome.verdicts == {
         "test_loaded": "pass",
         "test_last_moment": "pass",
+        "test_by_itself": "pass",
         "test_nothing_loaded": "failure",
         "test_wrong_at_the_last_moment": "failure",
         "test_mistaken_at_the_last_moment": "error",
