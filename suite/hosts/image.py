@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The disk of a host that a virtual machine plays: Debian 12, systemd and an OpenSSH server, on ext4."""
+"""The disk of a host that a virtual machine plays: a Debian with systemd and an OpenSSH server, on ext4."""
 
 import hashlib
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from kernel import cache
@@ -11,8 +12,25 @@ from kernel.debian import system_mirror
 from kernel.errors import LuoCtsError
 from kernel.progress import step
 
-SUITE = "bookworm"
-PACKAGES = ("systemd-sysv", "openssh-server", "iproute2", "sudo")
+_EVERYWHERE = ("systemd-sysv", "openssh-server", "iproute2", "sudo")
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a host's disk holds: a suite of Debian's, and what is installed beyond what every host has.
+
+    ``masked`` units do not start, whoever asks for them; ``setup`` is a shell script's last lines, for which
+    the new root directory is ``$root``.
+    """
+
+    suite: str
+    packages: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    setup: str = ""
+
+
+DEBIAN_12 = Distribution("bookworm")
+
 # Room for the packages, for the kernels of a run and for the journal; the file is sparse.
 SIZE = "1536M"
 
@@ -71,15 +89,18 @@ chroot "$root" useradd --create-home --shell /bin/sh nobody-special
 for user in ci nobody-special; do mkdir -m 700 "$root/home/$user/.ssh"; done
 rm -f "$root"/etc/ssh/ssh_host_*
 : >"$root/etc/machine-id"
+{more}
 """
 
 
-def tree() -> Path:
+def tree(of: Distribution) -> Path:
     """A tar of the root file system, in the cache. Takes a minute the first time."""
     texts = {"sudoers": _SUDOERS, "network": _NETWORK}
-    setup = _SETUP.format(masked=_MASKED, **{name: text.replace("\n", "\\n") for name, text in texts.items()})
-    told = "\n".join([SUITE, *PACKAGES, setup])
-    path = cache.root() / "hosts" / f"{SUITE}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.tar"
+    masked = " ".join([_MASKED, *of.masked])
+    quoted = {name: text.replace("\n", "\\n") for name, text in texts.items()}
+    setup = _SETUP.format(masked=masked, more=of.setup, **quoted)
+    told = "\n".join([of.suite, *_EVERYWHERE, *of.packages, setup])
+    path = cache.root() / "hosts" / f"{of.suite}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.tar"
     if path.exists():
         return path
     for command, package in (("mmdebstrap", "mmdebstrap"), ("mke2fs", "e2fsprogs")):
@@ -88,22 +109,23 @@ def tree() -> Path:
     with cache.locked("hosts"):
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            with step(f"host image: Debian {SUITE}"):
-                _bootstrap(path, setup)
+            with step(f"host image: Debian {of.suite}"):
+                _bootstrap(path, of, setup)
     return path
 
 
-def _bootstrap(path: Path, setup: str) -> None:
+def _bootstrap(path: Path, of: Distribution, setup: str) -> None:
     unfinished = path.with_suffix(".new.tar")
     script = path.with_suffix(".sh")
     script.write_text(setup)
     done = subprocess.run(
         [
-            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+            "mmdebstrap", "--quiet", "--variant=minbase",
+            f"--include={','.join([*_EVERYWHERE, *of.packages])}", *_system_options(),
             "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*",
             f"--customize-hook=sh {script} \"$1\"",
-            SUITE, str(unfinished), system_mirror(),
+            of.suite, str(unfinished), system_mirror(),
         ],
         capture_output=True,
         text=True,
@@ -117,7 +139,15 @@ def _bootstrap(path: Path, setup: str) -> None:
     unfinished.rename(path)
 
 
-def disk(path: Path, identity: Path) -> None:
+def _system_options() -> list[str]:
+    """Of apt's own: whether old lists will do. mmdebstrap itself asks the system for its proxies only."""
+    key = "Acquire::Check-Valid-Until"
+    done = subprocess.run(["apt-config", "shell", "value", key], capture_output=True, text=True, check=False)
+    said = done.stdout.strip().removeprefix("value=").strip("'")
+    return [f'--aptopt={key} "{said}"'] if said else []
+
+
+def disk(path: Path, identity: Path, of: Distribution) -> None:
     """Make a host's disk at ``path``; the files below ``identity`` are its own, its keys and names."""
     # -d of mke2fs takes directories only: the tar is unpacked and packed as root of a user namespace.
     script = """
@@ -131,7 +161,7 @@ mke2fs -q -t ext4 -O ^metadata_csum_seed -d "$1.d" "$1"
 rm -rf "$1.d"
 """
     done = subprocess.run(
-        ["sh", "-c", script, "disk", str(path), str(tree()), str(identity), SIZE],
+        ["sh", "-c", script, "disk", str(path), str(tree(of)), str(identity), SIZE],
         capture_output=True,
         text=True,
         check=False,

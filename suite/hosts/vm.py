@@ -26,6 +26,7 @@ from fixtures.targets.qmp import Monitor
 from kernel.arch import Architecture, native
 from kernel.errors import LuoCtsError
 from suite.hosts import image
+from suite.hosts.image import Distribution
 
 MEMORY_MIB = 1024
 CPUS = 2
@@ -44,7 +45,12 @@ class HostVm:
     """One host; ``kernel`` is the image that its loader starts. It lives in ``directory``."""
 
     def __init__(
-        self, name: str, directory: Path, kernel: Path, cmdline: str = "kho=on liveupdate=on"
+        self,
+        name: str,
+        directory: Path,
+        kernel: Path,
+        cmdline: str = "kho=on liveupdate=on",
+        distribution: Distribution = image.DEBIAN_12,
     ) -> None:
         """Make its disk, its keys and its switch; it is off."""
         self.name = name
@@ -58,7 +64,7 @@ class HostVm:
         self._monitor: Monitor | None = None
         self._lock = threading.Lock()
         directory.mkdir(parents=True)
-        self._make_disk()
+        self._make_disk(distribution)
         self._switch = socket.socket(socket.AF_UNIX)
         self._switch.bind(str(directory / "switch"))
         self._switch.listen()
@@ -187,7 +193,7 @@ class HostVm:
         ]
         # fmt: on
 
-    def _make_disk(self) -> None:
+    def _make_disk(self, distribution: Distribution) -> None:
         identity = self.directory / "identity"
         (identity / "etc/ssh").mkdir(parents=True)
         (identity / "etc/machine-id").write_text(f"{self.machine_id}\n")
@@ -200,7 +206,7 @@ class HostVm:
             (identity / home / ".ssh" / "authorized_keys").write_text(public)
         kind, key, *_ = Path(f"{host_key}.pub").read_text().split()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
-        image.disk(self.directory / "disk", identity)
+        image.disk(self.directory / "disk", identity, distribution)
         shutil.rmtree(identity)
 
     def _serve(self) -> None:
