@@ -54,7 +54,7 @@ _X86_64_SYSCALLS = {
     "tgkill": 234, "kexec_load": 246, "openat": 257, "mkdirat": 258, "fallocate": 285, "pipe2": 293,
     "dup3": 292, "prlimit64": 302, "sched_setaffinity": 203, "unshare": 272, "ppoll": 271, "statx": 332,
     "fstat": 5, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "kexec_file_load": 320,
-    "faccessat": 269,
+    "faccessat": 269, "finit_module": 313,
     "pidfd_open": 434, "pidfd_getfd": 438, "pidfd_send_signal": 424, "close_range": 436,
     "setsockopt": 54, "getsockopt": 55, "mremap": 25, "mincore": 27, "mlock": 149, "flock": 73,
     "execve": 59, "exit": 60, "unlinkat": 263, "readlinkat": 267, "link": 86, "linkat": 265, "symlinkat": 266,
