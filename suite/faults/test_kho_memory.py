@@ -226,7 +226,7 @@ def test_memory_in_scratch_is_refused(luo: Luo, kind: str) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.warns("kho_radix_del_key")
+@pytest.mark.warns("kho_radix_del_(key|page)")
 @pytest.mark.clause("faults.kho.unpreserve.nothing")
 @pytest.mark.parametrize("kind", ["pages", "folio"])
 def test_unpreserving_what_was_not_preserved_takes_nothing_from_others(luo: Luo, kind: str) -> Scenario:
@@ -425,7 +425,7 @@ def test_kernel_whose_luo_has_no_place_lives_without_it(luo: Luo) -> None:
 
 
 @pytest.mark.boot("kho=off")
-@pytest.mark.warns("kho_radix_add_key")
+@pytest.mark.warns("kho_radix_add_(key|page)")
 @pytest.mark.clause("faults.kho.off")
 def test_memory_is_not_preserved_where_kho_is_off(luo: Luo) -> None:
     provider = Provider(luo)

@@ -229,7 +229,7 @@ def test_flb_that_could_not_be_registered_can_be(luo: Luo) -> None:
     provider.do("flb-make", provider.name("flb"), provider.name("flb"))
     add = provider.call("flb-add", "w", provider.name("flb"))
     with or_skip():
-        assert Allocations(luo.actor).fail_all(add, below="liveupdate_register_flb") == -ENOMEM
+        assert Allocations(luo.actor).fail_all(add, below=["liveupdate_register_flb"]) == -ENOMEM
     is_apart_until_linked(luo, provider)
 
 

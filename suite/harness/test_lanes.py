@@ -11,6 +11,7 @@ import pytest
 from fixtures import lanes
 from fixtures.targets import configuration
 from fixtures.targets.base import Load
+from fixtures.targets.qemu import emulation
 from kernel.arch import native
 
 TESTPATHS = pytest.Config.ArgsSource.TESTPATHS
@@ -85,4 +86,4 @@ def test_machines_that_crowd_the_host_have_one_thread_each(
     command = target.command(  # type: ignore[attr-defined]  # QEMU's own
         Load(Path("image"), Path("initramfs"), ""), "m0", ram=[3], console=4, channel=5, monitor=6, debugger=7
     )
-    assert f"tcg,thread={threads}" in command
+    assert emulation(threads) in command

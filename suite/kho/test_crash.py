@@ -3,11 +3,12 @@
 
 import gzip
 import os
+from collections.abc import Callable
 from errno import EINVAL
 
 import pytest
 
-from fixtures.agent.client import Agent
+from fixtures.agent.client import Actor, Agent
 from fixtures.agent.errors import AgentError
 from fixtures.agent.pattern import pattern
 from fixtures.deadline import Deadline
@@ -41,28 +42,48 @@ def crash(machine: Machine) -> Agent:
     return agent
 
 
+@pytest.fixture
+def boot_of_crash_kernel(own_machines: Runner) -> Callable[[], tuple[Actor, list[str]]]:
+    """Loads a crash kernel beside preserved memory and has the kernel panic: its agent, and what it said."""
+
+    def begin() -> tuple[Actor, list[str]]:
+        machine = own_machines.machine
+        cmdline = own_machines.setup.cmdline(machine.target, "kho=on liveupdate=on").encode() + b"\0"
+        luo = own_machines.luo(Record("load"))
+        load(luo.actor, machine.kernel_image, INITRD, cmdline, uapi.KEXEC_FILE_ON_CRASH)
+        start = len(machine.console)
+        actor = crash(machine).main
+        assert actor.exists("/proc/vmcore"), "it does not know of the crash"
+        return actor, [line.text for line in machine.console.since(start) if line.generation == 1]
+
+    own_machines.fresh(Boot(f"crashkernel=192M {scratch('32M,64M,64M')}"))
+    return begin
+
+
 @pytest.mark.soak
-@pytest.mark.clause("kho.crash.nothing", "kho.crash.off", "kho.crash.memory")
-def test_crash_kernel_is_handed_nothing_and_leaves_preserved_memory_alone(own_machines: Runner) -> None:
-    machine = own_machines.fresh(Boot(f"crashkernel=192M {scratch('32M,64M,64M')}"))
+@pytest.mark.clause("kho.crash.nothing", "kho.crash.memory")
+def test_crash_kernel_is_handed_nothing_and_leaves_preserved_memory_alone(
+    own_machines: Runner, boot_of_crash_kernel: Callable[[], tuple[Actor, list[str]]]
+) -> None:
     luo = own_machines.luo(Record("crash"))
     ram = luo.memfd(pattern(SIZE))
     luo.create_session("vm").preserve(ram, token=1)
     frames = pfns(ram, SIZE)
-    cmdline = own_machines.setup.cmdline(machine.target, "kho=on liveupdate=on").encode() + b"\0"
-    load(luo.actor, machine.kernel_image, INITRD, cmdline, uapi.KEXEC_FILE_ON_CRASH)
-    start = len(machine.console)
-
-    actor = crash(machine).main
-
-    lines = [line.text for line in machine.console.since(start) if line.generation == 1]
+    _, lines = boot_of_crash_kernel()
     assert [line for line in lines if "KHO: found" in line or "luo: Retrieved" in line] == []
-    assert actor.exists("/proc/vmcore"), "it does not know of the crash"
+    memory = own_machines.machine.instance.memory()
+    assert b"".join(memory.read(frame * PAGE, PAGE) for frame in frames) == pattern(SIZE)
+
+
+@pytest.mark.soak
+@pytest.mark.clause("kho.crash.off")
+def test_crash_kernel_has_no_live_update(
+    boot_of_crash_kernel: Callable[[], tuple[Actor, list[str]]],
+) -> None:
+    actor, lines = boot_of_crash_kernel()
     assert not actor.exists(DEVICE)
     assert not actor.exists(FOLDER)
     assert sum("KHO: disabled in the kdump kernel" in line for line in lines) == 1
-    memory = machine.instance.memory()
-    assert b"".join(memory.read(frame * PAGE, PAGE) for frame in frames) == pattern(SIZE)
 
 
 @pytest.mark.clause("kho.preserve-context", "handover.refused")
