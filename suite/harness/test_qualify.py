@@ -444,6 +444,13 @@ def test_plan_that_is_none_is_wrong_usage(
 # A real run
 
 
+def test_it_is_also_where_the_reports_are(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "reports.qualify", str(tmp_path / "none.yaml")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert f"{tmp_path / 'none.yaml'}" in done.stderr
+
+
 def test_staging_run_that_judges_nothing_ends_it_there(tmp_path: Path, default_kernel: Kernel) -> None:
     kernel = default_kernel.spec
     plan = PLAN | {"kernels": [kernel], "last": kernel, "staging": ["session.create"]}
