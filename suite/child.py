@@ -5,8 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from kernel.errors import LuoCtsError
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +35,15 @@ def judge(wanted: str, directory: Path, arguments: Sequence[str]) -> int:
     ]
     # fmt: on
     return outlast(command)
+
+
+def leave(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Be the command ``main``, whose errors are one sentence and its exit status."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except LuoCtsError as error:
+        print(f"luo-cts: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
 
 
 def outlast(command: Sequence[str]) -> int:

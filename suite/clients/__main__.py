@@ -9,16 +9,14 @@ target file's name is printed, and the machine stays until Ctrl-C.
 
 import argparse
 import signal
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from fixtures.deadline import Deadline
-from kernel.errors import LuoCtsError
 from kernel.kernel import obtain
 from reports import reading, tables
-from suite.child import ROOT, divided, outlast
+from suite.child import ROOT, divided, judge, leave
 from suite.clients.distribution import CMDLINE, SID
 from suite.clients.ledger import HEADINGS, Ledger, rows
 from suite.hosts.__main__ import BOOT_SECONDS
@@ -49,13 +47,8 @@ def main(arguments: Sequence[str]) -> int:
                 signal.sigwait({signal.SIGINT, signal.SIGTERM})
                 return 0
             Ledger(REPORTS).forget()
-            # fmt: off
-            status = outlast([
-                sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
-                "--clients", "-m", "clients", "--kernel", asked.kernel, "--target", str(file),
-                "--report-dir", str(REPORTS), *after,
-            ])
-            # fmt: on
+            wanted = ["--clients", "-m", "clients", f"--target={file}", *after]
+            status = judge(asked.kernel, REPORTS, wanted)
             show(REPORTS)
             return status
         finally:
@@ -73,8 +66,4 @@ def show(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except LuoCtsError as error:
-        print(f"luo-cts: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    leave(main)

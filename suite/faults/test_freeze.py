@@ -6,7 +6,8 @@ from errno import EAGAIN, EBUSY, EINTR, EINVAL, EIO, ENOENT, ENOMEM, ENOSPC
 
 import pytest
 
-from fixtures.luo import Luo, refused
+from fixtures.agent.client import Actor, Pending
+from fixtures.luo import Device, Luo, refused
 from fixtures.provider import Provider
 from fixtures.scenario import KEXEC, Kexec
 from suite.faults.acts import begin_create, begin_reboot, preserved, sessions_for_the_next_kernel
@@ -194,6 +195,17 @@ def test_reboot_that_is_killed_in_a_freeze_leaves_all_usable(luo: Luo, load_kern
         assert [provider.content(session.retrieve(token)) for token in range(len(files))] == files
 
 
+def begin_both(
+    provider: Provider, device: Device, rebooter: Actor, other: Actor, op: str, name: str
+) -> tuple[Pending, Pending]:
+    """A reboot, and once that sleeps in this callback a session being created."""
+    rebooting = begin_reboot(rebooter)
+    provider.wait_until_asleep(op, name)
+    creating = begin_create(other, device, provider.luo.name("late"))
+    provider.do("position")
+    return rebooting, creating
+
+
 @pytest.mark.clause("faults.unfreeze.asleep")
 def test_reboot_fails_when_all_is_unfrozen_however_long_it_takes(luo: Luo, load_kernel: Load) -> None:
     provider = Provider(luo)
@@ -203,10 +215,7 @@ def test_reboot_fails_when_all_is_unfrozen_however_long_it_takes(luo: Luo, load_
     provider.fail("freeze", "10", EIO)
     provider.sleep("unfreeze", "00")
     rebooter, other = luo.actor.agent.spawn(), luo.actor.thread()
-    rebooting = begin_reboot(rebooter)
-    provider.wait_until_asleep("unfreeze", "00")
-    creating = begin_create(other, device, luo.name("late"))
-    provider.do("position")
+    rebooting, creating = begin_both(provider, device, rebooter, other, "unfreeze", "00")
     assert not rebooting.done()
     assert not creating.done()
     provider.forget("00")
@@ -228,11 +237,8 @@ def test_calls_wait_for_a_freeze_that_sleeps_and_go_on_when_it_fails(luo: Luo, l
     load_kernel(KEXEC)
     provider.sleep("freeze", "10", then=EIO)
     rebooter, other = luo.actor.agent.spawn(), luo.actor.thread()
-    rebooting = begin_reboot(rebooter)
-    provider.wait_until_asleep("freeze", "10")
-    creating = begin_create(other, device, luo.name("late"))
+    rebooting, creating = begin_both(provider, device, rebooter, other, "freeze", "10")
     # A session that comes now would not be handed over: whoever makes it has to wait.
-    provider.do("position")
     assert not creating.done()
     provider.forget("10")
     with refused(EIO):

@@ -80,6 +80,17 @@ def run(
     """Run ``code`` as a suite on hosts; ``meanwhile`` something may befall them."""
     directory.mkdir(parents=True, exist_ok=True)
     file = target_file(directory / "rack.yaml", hosts, timeouts=TIMEOUTS)
+    return run_on(file, directory, code, *arguments, meanwhile=meanwhile)
+
+
+def run_on(
+    file: Path,
+    directory: Path,
+    code: str,
+    *arguments: str,
+    meanwhile: Callable[[subprocess.Popen[str]], None],
+) -> Outcome:
+    """Run ``code`` as a suite on the hosts of a target file."""
     return nested.supervise(
         directory,
         code,

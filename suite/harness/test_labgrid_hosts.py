@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from kernel.kernel import obtain
-from suite.harness import local_labgrid, nested
+from suite.harness import local_labgrid
 from suite.harness.local_labgrid import LocalLabgrid, Outlet
 from suite.harness.nested import Outcome
-from suite.harness.ssh_hosts import KERNEL, SECONDS, TIMEOUTS, at_home, on_host, under_way
+from suite.harness.ssh_hosts import KERNEL, SECONDS, TIMEOUTS, at_home, on_host, run_on, under_way
 from suite.harness.test_ssh_hosts import PLAIN, SCENARIO, part
 from suite.hosts.vm import HostVm
 
@@ -75,16 +75,7 @@ def run(
             }
         )
     )
-    return nested.supervise(
-        directory,
-        code,
-        "--kernel",
-        KERNEL,
-        "--target",
-        str(file),
-        meanwhile=meanwhile,
-        seconds=SECONDS,
-    )
+    return run_on(file, directory, code, meanwhile=meanwhile)
 
 
 def given_back(labgrid: LocalLabgrid, vm: HostVm) -> None:

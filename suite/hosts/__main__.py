@@ -9,19 +9,19 @@ import argparse
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from fixtures.deadline import Deadline
-from kernel.errors import LuoCtsError
 from kernel.kernel import obtain
-from suite.child import divided, outlast
+from suite.child import divided, leave, outlast
 from suite.hosts.vm import HostVm, target_file
 
 BOOT_SECONDS = 900.0  # an emulated host takes half a minute where it has the processors to itself
 KERNEL = "deb:newest,config=host"
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     own, after = divided(arguments)
     parser = argparse.ArgumentParser(prog="python -m suite.hosts", description=__doc__)
     parser.add_argument("--hosts", type=int, default=2, metavar="N", help="(2)")
@@ -60,8 +60,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except LuoCtsError as error:
-        print(f"luo-cts: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    leave(main)
