@@ -6,7 +6,7 @@ kernel after the other: one has no KHO at first, so that each of its kernels boo
 set it up; the other is handed something each time, and some of its kernels meet two faults.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from errno import ENOENT
 
 import pytest
@@ -17,27 +17,32 @@ from fixtures.luo import DEVICE, PAGE, Luo, refused
 from fixtures.machine import Machine
 from fixtures.pages import total_memory
 from fixtures.scenario import Kexec
+from kernel.window import Window
 from suite.able import or_skip
 from suite.boot.log import said
 from suite.scenario import Scenario
 
 pytestmark = pytest.mark.forced
 
+# What a machine goes through: its kernel says which calls can be made to fail.
+Chain = Callable[[Machine], Sequence[Kexec]]
+
 DEBUGFS = "/sys/kernel/debug/kho"
 CONTENT = pattern(3 * PAGE + 17)
 
 
-def go(luo: Luo, machine: Machine, chain: Sequence[Kexec], generation: int) -> Generator[Kexec, Luo, Luo]:
+def go(luo: Luo, machine: Machine, chain: Chain, generation: int) -> Generator[Kexec, Luo, Luo]:
     """Along the chain to ``generation``."""
+    wishes = chain(machine)
     if luo.generation == 0:
-        able(machine, *chain)
+        able(machine, *wishes)
     while luo.generation < generation:
-        luo = yield chain[luo.generation]
+        luo = yield wishes[luo.generation]
     return luo
 
 
 def lines_of(
-    luo: Luo, machine: Machine, chain: Sequence[Kexec], last: int, beginning: str
+    luo: Luo, machine: Machine, chain: Chain, last: int, beginning: str
 ) -> Generator[Kexec, Luo, dict[int, list[str]]]:
     """Along the chain to generation ``last``: what begins so in the logs, by the generations that say it."""
     found = {}
@@ -62,13 +67,19 @@ SET_UP, SHOW = "kho_init", "kho_out_debugfs_init"
 NO_SPACE, BAD_MAGIC = -3, -9  # scripts/dtc/libfdt/libfdt.h: FDT_ERR_…
 
 NO_LIST = Forced("memblock_alloc_try_nid", "kho_memory_init", result=NULL)
-NO_MAP = Forced("get_zeroed_page_noprof", SET_UP, result=NULL)
+
+
+def no_map(machine: Machine) -> Forced:
+    """No memory for the root of the map of what is preserved, which 7.3 asks of somebody else."""
+    new = Window(since="7.3").holds(machine.hello.release)
+    return Forced("get_zeroed_page_noprof" if new else "__kmalloc_cache_noprof", SET_UP, result=NULL)
+
+
 NO_METADATA = (
     Forced("folio_alloc_noprof", SHOW, result=NULL),
     Forced("fdt_add_subnode", SHOW, result=NO_SPACE),
 )
 NO_SETUP = (
-    NO_MAP,
     Forced("folio_alloc_noprof", SET_UP, result=NULL),  # the device tree
     Forced("debugfs_create_dir", SHOW),
     Forced("debugfs_create_dir", SHOW, 2),
@@ -76,14 +87,17 @@ NO_SETUP = (
     Forced("debugfs_create_file_full", SHOW, 2),
     *NO_METADATA,
 )
-WITHOUT_KHO = (
-    Kexec("kho=on liveupdate=on", forced=(NO_LIST,)),
-    *(Kexec("kho=on", forced=(each,)) for each in NO_SETUP),
-    Kexec(),
-)
-AREAS_FAILED, FIRST_FAILED = 1, 2
-METADATA_FAILED = [FIRST_FAILED + NO_SETUP.index(each) for each in NO_METADATA]
-LAST_FAILED = FIRST_FAILED + len(NO_SETUP) - 1
+AREAS_FAILED, MAP_FAILED = 1, 2
+METADATA_FAILED = [MAP_FAILED + 1 + NO_SETUP.index(each) for each in NO_METADATA]
+LAST_FAILED = MAP_FAILED + len(NO_SETUP)
+
+
+def without_kho(machine: Machine) -> Sequence[Kexec]:
+    return (
+        Kexec("kho=on liveupdate=on", forced=(NO_LIST,)),
+        *(Kexec("kho=on", forced=(each,)) for each in (no_map(machine), *NO_SETUP)),
+        Kexec(),
+    )
 
 
 @NOTHING_HANDED
@@ -91,7 +105,7 @@ LAST_FAILED = FIRST_FAILED + len(NO_SETUP) - 1
 def test_log_says_that_kho_is_off_when_there_is_no_room_to_list_scratch_areas(
     luo: Luo, machine: Machine
 ) -> Scenario:
-    luo = yield from go(luo, machine, WITHOUT_KHO, AREAS_FAILED)
+    luo = yield from go(luo, machine, without_kho, AREAS_FAILED)
 
     assert len(said(machine, "KHO: Failed to reserve scratch area, disabling kexec handover")) == 1
     assert len(said(machine, "luo: Disabling liveupdate because KHO is disabled")) == 1
@@ -104,7 +118,7 @@ def test_log_says_that_kho_is_off_when_there_is_no_room_to_list_scratch_areas(
 def test_kernel_that_cannot_set_kho_up_hands_over_nothing(luo: Luo, machine: Machine) -> Scenario:
     handed = []
     for generation in range(LAST_FAILED + 2):
-        luo = yield from go(luo, machine, WITHOUT_KHO, generation)
+        luo = yield from go(luo, machine, without_kho, generation)
         # Neither something nor what cannot be read.
         if lines := said(machine, "KHO: found", "KHO: setup:", "KHO: disabling KHO revival"):
             handed.append((generation, lines))
@@ -114,11 +128,11 @@ def test_kernel_that_cannot_set_kho_up_hands_over_nothing(luo: Luo, machine: Mac
 @NOTHING_HANDED
 @pytest.mark.clause("boot.fault.kho.memory")
 def test_kernel_that_cannot_set_kho_up_has_all_of_its_memory(luo: Luo, machine: Machine) -> Scenario:
-    luo = yield from go(luo, machine, WITHOUT_KHO, 0)
+    luo = yield from go(luo, machine, without_kho, 0)
     whole = total_memory(luo.actor)
     missing = {}
-    for generation in range(FIRST_FAILED, LAST_FAILED + 1):
-        luo = yield from go(luo, machine, WITHOUT_KHO, generation)
+    for generation in range(MAP_FAILED, LAST_FAILED + 1):
+        luo = yield from go(luo, machine, without_kho, generation)
         missing[generation] = whole - total_memory(luo.actor)
     # Kernels differ a little from boot to boot; the smallest scratch area has 4 MiB.
     assert max(missing.values()) < 1 << 20, missing
@@ -128,7 +142,7 @@ def test_kernel_that_cannot_set_kho_up_has_all_of_its_memory(luo: Luo, machine: 
 @pytest.mark.clause("boot.fault.metadata")
 def test_log_says_that_the_next_kernel_will_not_know_this_one(luo: Luo, machine: Machine) -> Scenario:
     complaints = yield from lines_of(
-        luo, machine, WITHOUT_KHO, LAST_FAILED, "KHO: failed to initialize kexec-metadata subtree: "
+        luo, machine, without_kho, LAST_FAILED, "KHO: failed to initialize kexec-metadata subtree: "
     )
     line = "KHO: failed to initialize kexec-metadata subtree: -12"
     assert complaints == {generation: [line] for generation in METADATA_FAILED}
@@ -138,7 +152,7 @@ def test_log_says_that_the_next_kernel_will_not_know_this_one(luo: Luo, machine:
 @pytest.mark.alone
 @pytest.mark.clause("boot.liveupdate.needs-kho")
 def test_live_update_is_off_where_kho_could_not_be_set_up(luo: Luo, machine: Machine) -> Scenario:
-    wish = Kexec("kho=on liveupdate=on", forced=(NO_MAP,))
+    wish = Kexec("kho=on liveupdate=on", forced=(no_map(machine),))
     able(machine, wish)
 
     luo = yield wish
@@ -183,14 +197,20 @@ SHOWN = (
     Forced("debugfs_create_blob", TAKE_IN),
     Forced("__kmalloc_cache_noprof", TAKE_IN, result=NULL),
 )
-IN_SPITE_OF = (
-    *(Kexec(forced=both) for both in zip(EXTENSION, SHOWN, strict=True)),
-    Kexec(forced=(Forced("kho_alloc_preserve", "luo_late_startup"),)),
-    Kexec(forced=(Forced("kho_alloc_preserve", "luo_flb_setup_outgoing"),)),
-    Kexec(forced=(Forced("fdt_open_into", "luo_late_startup", result=BAD_MAGIC),)),
-    Kexec(forced=(Forced("misc_register", "liveupdate_ioctl_init"),)),
-    Kexec(),
+LATER = (
+    Forced("kho_alloc_preserve", "luo_late_startup"),
+    Forced("kho_alloc_preserve", "luo_flb_setup_outgoing"),
+    Forced("fdt_open_into", "luo_late_startup", result=BAD_MAGIC),
+    Forced("misc_register", "liveupdate_ioctl_init"),
 )
+
+
+def in_spite_of(machine: Machine) -> Sequence[Kexec]:
+    extends = Window(since="7.3").holds(machine.hello.release)
+    first = zip(EXTENSION, SHOWN, strict=True) if extends else ((each,) for each in SHOWN)
+    return *(Kexec(forced=both) for both in first), *(Kexec(forced=(each,)) for each in LATER), Kexec()
+
+
 EXTENSION_FAILED = SHOWING_FAILED = range(1, 5)
 STATE_FAILED = {
     5: "luo: failed to allocate/preserve LUO state memory",
@@ -207,7 +227,7 @@ RETRIEVED = "luo: Retrieved live update data, liveupdate number: "
 def test_kernel_with_faults_beside_it_takes_what_it_is_handed(luo: Luo, machine: Machine) -> Scenario:
     luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
     for generation in EXTENSION_FAILED:
-        luo = yield from go(luo, machine, IN_SPITE_OF, generation)
+        luo = yield from go(luo, machine, in_spite_of, generation)
         session = luo.retrieve_session("vm")
         ram = session.retrieve(1)
         assert ram.read_all() == CONTENT
@@ -218,7 +238,7 @@ def test_kernel_with_faults_beside_it_takes_what_it_is_handed(luo: Luo, machine:
 @HANDED
 @pytest.mark.clause("boot.fault.extend")
 def test_log_says_that_there_is_no_more_scratch_memory(luo: Luo, machine: Machine) -> Scenario:
-    told = yield from lines_of(luo, machine, IN_SPITE_OF, AFTER, "KHO: Failed to extend scratch: ")
+    told = yield from lines_of(luo, machine, in_spite_of, AFTER, "KHO: Failed to extend scratch: ")
     line = "KHO: Failed to extend scratch: -ENOMEM"
     assert told == {generation: [line] for generation in EXTENSION_FAILED}
 
@@ -228,7 +248,7 @@ def test_log_says_that_there_is_no_more_scratch_memory(luo: Luo, machine: Machin
 def test_log_says_that_what_was_handed_over_is_not_shown(luo: Luo, machine: Machine) -> Scenario:
     told, shown = {}, {}
     for generation in range(1, AFTER + 1):
-        luo = yield from go(luo, machine, IN_SPITE_OF, generation)
+        luo = yield from go(luo, machine, in_spite_of, generation)
         if lines := said(machine, "KHO: failed exposing handover FDT in debugfs: "):
             told[generation] = lines
         shown[generation] = luo.actor.exists(f"{DEBUGFS}/in")
@@ -241,7 +261,7 @@ def test_log_says_that_what_was_handed_over_is_not_shown(luo: Luo, machine: Mach
 @pytest.mark.clause("boot.fault.luo")
 def test_live_update_that_finds_no_memory_says_so_and_is_off(luo: Luo, machine: Machine) -> Scenario:
     for generation, line in STATE_FAILED.items():
-        luo = yield from go(luo, machine, IN_SPITE_OF, generation)
+        luo = yield from go(luo, machine, in_spite_of, generation)
         assert len(said(machine, line)) == 1
         assert not luo.actor.exists(DEVICE)
         # KHO is not.
@@ -251,11 +271,11 @@ def test_live_update_that_finds_no_memory_says_so_and_is_off(luo: Luo, machine: 
 @HANDED
 @pytest.mark.clause("boot.fault.luo", "boot.fault.device", "handover.one-generation")
 def test_live_update_begins_anew_after_kernels_without(luo: Luo, machine: Machine) -> Scenario:
-    luo = yield from go(luo, machine, IN_SPITE_OF, max(EXTENSION_FAILED))
+    luo = yield from go(luo, machine, in_spite_of, max(EXTENSION_FAILED))
     luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
     numbers = {}
     for generation in range(max(EXTENSION_FAILED) + 1, AFTER + 1):
-        luo = yield from go(luo, machine, IN_SPITE_OF, generation)
+        luo = yield from go(luo, machine, in_spite_of, generation)
         numbers[generation] = [line.removeprefix(RETRIEVED) for line in said(machine, RETRIEVED)]
     # What lacks only the device hands over its state.
     assert numbers == {5: ["5"], 6: [], 7: [], NO_DEVICE: [], AFTER: ["1"]}
@@ -267,7 +287,7 @@ def test_live_update_begins_anew_after_kernels_without(luo: Luo, machine: Machin
 @HANDED
 @pytest.mark.clause("boot.fault.device")
 def test_kernel_whose_device_cannot_be_registered_goes_on_without(luo: Luo, machine: Machine) -> Scenario:
-    luo = yield from go(luo, machine, IN_SPITE_OF, NO_DEVICE)
+    luo = yield from go(luo, machine, in_spite_of, NO_DEVICE)
 
     assert not luo.actor.exists(DEVICE)
     assert sorted(luo.actor.listdir(f"{DEBUGFS}/out/sub_fdts")) == ["LUO", "kexec-metadata"]
@@ -305,7 +325,7 @@ def test_kernel_that_cannot_set_kho_up_lives_though_it_was_handed_something(
     luo: Luo, machine: Machine
 ) -> Scenario:
     # Where it goes wrong it does so without end; the first warning is enough.
-    wish = Kexec("panic_on_warn=1", forced=(NO_MAP,))
+    wish = Kexec("panic_on_warn=1", forced=(no_map(machine),))
     able(machine, wish)
     luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
 

@@ -103,15 +103,16 @@ def test_destroyed_tree_gives_its_nodes_back(luo: Luo) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.warns("kho_radix_(add_key|walk_tree|del_key)")
+@pytest.mark.warns("kho_radix_(add_(key|page)|walk_tree|del_(key|page))")
 @pytest.mark.clause("faults.radix.rootless")
 def test_tree_without_a_root_is_refused(luo: Luo) -> None:
     provider = Provider(luo)
+    harmless = ["del"] if "radix-keys" in provider.missing else ["del", "destroy"]
     for _ in range(2):
         for call in ("add", "walk"):
             with refused(EINVAL):
                 provider.do("radix-rootless", call)
-        for call in ("del", "destroy"):
+        for call in harmless:
             provider.do("radix-rootless", call)
 
 

@@ -143,6 +143,34 @@ const struct luo_cts_command luo_cts_radix_commands[] = {
 	{}
 };
 
+#elif LUO_CTS_7_1
+
+#include <linux/kho_radix_tree.h>
+
+static int page(phys_addr_t phys, unsigned int order)
+{
+	return 0;
+}
+
+/* radix-rootless add|del|walk: a tree that nobody gave a root, which is all that a tree of ours could be. */
+static int rootless(char **words, int count, struct seq_buf *answer)
+{
+	struct kho_radix_tree empty = {};
+
+	mutex_init(&empty.lock);
+	if (!strcmp(words[0], "add"))
+		return kho_radix_add_page(&empty, 1, 0);
+	if (!strcmp(words[0], "walk"))
+		return kho_radix_walk_tree(&empty, page);
+	kho_radix_del_page(&empty, 1, 0);
+	return 0;
+}
+
+const struct luo_cts_command luo_cts_radix_commands[] = {
+	{ "radix-rootless", 1, 1, rootless },
+	{}
+};
+
 #else
 
 const struct luo_cts_command luo_cts_radix_commands[] = { {} };
