@@ -85,6 +85,19 @@ def test_device_that_goes_away_ends_the_console_and_nothing_else(console: Consol
     console.hear(b"[    1.000000] from pstore\n")
 
 
+def test_record_of_a_next_kernel_is_told_from_one_of_the_kernel_that_was_heard(console: Console) -> None:
+    console.kmsg.recall([(59.0, "heard"), (60.0, "heard last")])
+    same = [(59.0, "heard"), (60.0, "heard last"), (60.5, "Kernel panic")]
+    assert console.kmsg.recall_record(same) == ["[   60.500000] Kernel panic"]
+    later = [(61.0, "of the same, whose log was long"), (62.0, "Kernel panic")]
+    assert len(console.kmsg.recall_record(later)) == 2
+    other = [(0.0, "Linux version"), (3.0, "Kernel panic")]
+    assert console.kmsg.recall_record(other) == [
+        "[    0.000000] Linux version",
+        "[    3.000000] Kernel panic",
+    ]
+
+
 def test_device_that_is_not_there_is_named(console: Console) -> None:
     with pytest.raises(LuoCtsError, match="the console /dev/nowhere cannot be opened"):
         console.kmsg.follow_serial("/dev/nowhere", 115200)
