@@ -257,6 +257,27 @@ def test_log_says_that_what_was_handed_over_is_not_shown(luo: Luo, machine: Mach
     assert shown == {generation: generation not in SHOWING_FAILED for generation in shown}
 
 
+@pytest.mark.boot(FIXED_PLACE)
+@pytest.mark.alone
+@pytest.mark.parametrize(("nth", "what"), [(1, "FDT"), (2, "scratch")], ids=["tree", "areas"])
+@pytest.mark.clause("boot.fault.map")
+def test_kernel_that_cannot_map_what_it_is_handed_boots_as_from_cold(
+    luo: Luo, machine: Machine, nth: int, what: str
+) -> Scenario:
+    wish = Kexec(forced=(Forced("early_memremap", "kho_populate", nth, NULL),))
+    able(machine, wish)
+    luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
+
+    luo = yield wish
+
+    assert len(said(machine, f"KHO: setup: failed to memremap {what} (")) == 1
+    assert len(said(machine, "KHO: disabling KHO revival")) == 1
+    assert said(machine, RETRIEVED) == []
+    with refused(ENOENT):
+        luo.retrieve_session("vm")
+    luo.create_session("vm").preserve(luo.memfd(CONTENT), token=1)
+
+
 @HANDED
 @pytest.mark.clause("boot.fault.luo")
 def test_live_update_that_finds_no_memory_says_so_and_is_off(luo: Luo, machine: Machine) -> Scenario:

@@ -15,6 +15,7 @@ from fixtures.forced import FIXED_PLACE
 from fixtures.held import Held
 from fixtures.luo import PAGE, Luo, refused
 from fixtures.machine import Machine
+from fixtures.plugin import release_under_test
 from fixtures.runner import Runner
 from fixtures.scenario import Kexec
 from kernel.abi import search
@@ -22,6 +23,7 @@ from kernel.abi.memory import Memory
 from kernel.abi.metadata import KexecMetadata
 from kernel.abi.scratch import Area
 from kernel.abi.setup_data import Record
+from kernel.window import Window
 from suite.boot.log import said
 from suite.boot.scratch import areas
 from suite.kho.tamper import (
@@ -127,6 +129,20 @@ def test_kernel_that_cannot_read_khos_tree_boots_as_from_cold_and_says_so(
     prepare(luo)
 
 
+@pytest.fixture
+def unchecked_image(pytestconfig: pytest.Config) -> None:
+    """The image that is loaded may be changed: until 7.2 the purgatory finds that out, and goes no further.
+
+    Source: kexec_calculate_store_digests() of kernel/kexec_file.c.
+    """
+    release = release_under_test(pytestconfig)
+    if release is not None and not Window(since="7.3").holds(release):
+        pytest.skip(f"the purgatory of {release} checks what the next kernel is told of its handover")
+
+
+IMAGE = pytest.mark.usefixtures("unchecked_image")
+
+
 def records(memory: Memory) -> tuple[Record, ...]:
     """What tells the next kernel of its handover."""
     outgoing = search.find(memory).outgoing
@@ -149,6 +165,7 @@ def areas_too_long(held: Held) -> None:
 FIXED = "nokaslr"
 
 
+@IMAGE
 @pytest.mark.soak
 @pytest.mark.alone
 @pytest.mark.parametrize(
@@ -170,6 +187,7 @@ def test_kernel_that_is_told_a_length_out_of_reach_boots_as_from_cold(
     boots_as_from_cold(luo, machine, cause)
 
 
+@IMAGE
 @pytest.mark.soak
 @pytest.mark.clause("tampering.root")
 def test_kernel_that_gets_more_scratch_areas_than_it_can_note_boots_as_from_cold(
