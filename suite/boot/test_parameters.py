@@ -18,7 +18,7 @@ from suite.boot.log import said
 from suite.boot.scratch import NAMES, areas, scratch
 from suite.scenario import Scenario
 
-SIZE = 32 << 20
+SIZE = 16 << 20  # two such files fit beside scratch areas that take half of the memory
 MALFORMED = (
     "16M",
     "16M,,16M",

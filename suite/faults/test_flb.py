@@ -165,7 +165,7 @@ def test_object_that_somebody_holds_outlives_the_last_file(luo: Luo) -> None:
     provider.drop_flb("flb", "f")
 
 
-@pytest.mark.clause("faults.flb.get.none")
+@pytest.mark.clause("faults.flb.get.none.outgoing")
 def test_object_that_preserve_did_not_give_is_not_there(luo: Luo) -> None:
     provider = Provider(luo)
     provider.do("flb-make", provider.name("flb"), provider.name("flb"), "empty")

@@ -54,6 +54,16 @@ def test_walk_meets_each_key_that_is_there_once(luo: Luo) -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.clause("faults.radix.empty")
+def test_walk_of_an_empty_tree_meets_nothing(luo: Luo) -> None:
+    provider = Provider(luo)
+    for _ in range(2):
+        provider.do("radix-init")
+        assert walk(provider) == []
+        provider.do("radix-destroy")
+
+
+@pytest.mark.alone
 @pytest.mark.clause("faults.radix.range")
 def test_key_that_is_too_wide_is_refused(luo: Luo) -> None:
     provider = Provider(luo)

@@ -265,6 +265,13 @@ def test_object_that_nobody_handed_over_is_not_there(luo: Luo) -> None:
     provider.make_flb("flb", "w")
     with refused(ENODATA):
         provider.flb("get-in", "flb")
+    provider.drop_flb("flb", "w")
+
+
+@pytest.mark.clause("faults.flb.get.none.outgoing")
+def test_object_that_no_file_needs_is_not_there(luo: Luo) -> None:
+    provider = Provider(luo)
+    provider.make_flb("flb", "w")
     with refused(ENOENT):
         provider.flb("get-out", "flb")
     provider.drop_flb("flb", "w")

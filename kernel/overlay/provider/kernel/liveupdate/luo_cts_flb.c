@@ -254,29 +254,30 @@ static int command_get_out(char **words, int count, struct seq_buf *answer)
 	return err;
 }
 
-#if LUO_CTS_7_1
+/* flb-put-in NAME, flb-put-out NAME: where a release does not count who uses an object, there is nothing to do. */
 static int command_put_in(char **words, int count, struct seq_buf *answer)
 {
 	struct flb *flb = flb_get(words[0]);
 
 	if (!flb)
 		return -ENXIO;
+#if LUO_CTS_7_1
 	liveupdate_flb_put_incoming(&flb->flb);
+#endif
 	return 0;
 }
-#endif
 
-#if LUO_CTS_7_2
 static int command_put_out(char **words, int count, struct seq_buf *answer)
 {
 	struct flb *flb = flb_get(words[0]);
 
 	if (!flb)
 		return -ENXIO;
+#if LUO_CTS_7_2
 	liveupdate_flb_put_outgoing(&flb->flb);
+#endif
 	return 0;
 }
-#endif
 
 /* flb-owner NAME [live|going], as handler-owner. */
 static int command_owner(char **words, int count, struct seq_buf *answer)
@@ -298,12 +299,8 @@ const struct luo_cts_command luo_cts_flb_commands[] = {
 	{ "flb-del", 2, 2, command_del },
 	{ "flb-get-in", 1, 1, command_get_in },
 	{ "flb-get-out", 1, 1, command_get_out },
-#if LUO_CTS_7_1
 	{ "flb-put-in", 1, 1, command_put_in },
-#endif
-#if LUO_CTS_7_2
 	{ "flb-put-out", 1, 1, command_put_out },
-#endif
 	{ "flb-owner", 1, 2, command_owner },
 	{}
 };

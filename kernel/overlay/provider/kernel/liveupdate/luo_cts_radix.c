@@ -145,14 +145,43 @@ const struct luo_cts_command luo_cts_radix_commands[] = {
 
 #elif LUO_CTS_7_1
 
+#include <linux/gfp.h>
 #include <linux/kho_radix_tree.h>
+
+static struct kho_radix_tree tree;
+
+static struct seq_buf *walked;
 
 static int page(phys_addr_t phys, unsigned int order)
 {
+	seq_buf_printf(walked, "%#llx\n", phys);
 	return 0;
 }
 
-/* radix-rootless add|del|walk: a tree that nobody gave a root, which is all that a tree of ours could be. */
+/* radix-init, radix-destroy: nothing but KHO itself frees what is below a root, so that it stays empty. */
+static int init(char **words, int count, struct seq_buf *answer)
+{
+	if (tree.root)
+		return -EEXIST;
+	mutex_init(&tree.lock);
+	tree.root = (void *)get_zeroed_page(GFP_KERNEL);
+	return tree.root ? 0 : -ENOMEM;
+}
+
+static int destroy(char **words, int count, struct seq_buf *answer)
+{
+	free_page((unsigned long)tree.root);
+	tree.root = NULL;
+	return 0;
+}
+
+static int walk(char **words, int count, struct seq_buf *answer)
+{
+	walked = answer;
+	return kho_radix_walk_tree(&tree, page);
+}
+
+/* radix-rootless add|del|walk: a tree that nobody gave a root. */
 static int rootless(char **words, int count, struct seq_buf *answer)
 {
 	struct kho_radix_tree empty = {};
@@ -167,6 +196,9 @@ static int rootless(char **words, int count, struct seq_buf *answer)
 }
 
 const struct luo_cts_command luo_cts_radix_commands[] = {
+	{ "radix-init", 0, 0, init },
+	{ "radix-destroy", 0, 0, destroy },
+	{ "radix-walk", 0, 0, walk },
 	{ "radix-rootless", 1, 1, rootless },
 	{}
 };
