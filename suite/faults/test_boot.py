@@ -212,10 +212,11 @@ def in_spite_of(machine: Machine) -> Sequence[Kexec]:
 
 
 EXTENSION_FAILED = SHOWING_FAILED = range(1, 5)
+# Until 7.1 the state is a device tree ("FDT memory", "LUO FDT").
 STATE_FAILED = {
-    5: "luo: failed to allocate/preserve LUO state memory",
-    6: "luo: failed to prepare LUO state: -12",
-    7: "luo: failed to prepare LUO state: -12",
+    5: ("luo: failed to allocate/preserve ", " memory"),
+    6: ("luo: failed to prepare LUO ", ": -12"),
+    7: ("luo: failed to prepare LUO ", ": -12"),
 }
 NO_DEVICE, AFTER = 8, 9
 
@@ -281,9 +282,10 @@ def test_kernel_that_cannot_map_what_it_is_handed_boots_as_from_cold(
 @HANDED
 @pytest.mark.clause("boot.fault.luo")
 def test_live_update_that_finds_no_memory_says_so_and_is_off(luo: Luo, machine: Machine) -> Scenario:
-    for generation, line in STATE_FAILED.items():
+    for generation, (beginning, end) in STATE_FAILED.items():
         luo = yield from go(luo, machine, in_spite_of, generation)
-        assert len(said(machine, line)) == 1
+        (line,) = said(machine, beginning)
+        assert line.endswith(end)
         assert not luo.actor.exists(DEVICE)
         # KHO is not.
         assert luo.actor.listdir(f"{DEBUGFS}/out/sub_fdts") == ["kexec-metadata"]

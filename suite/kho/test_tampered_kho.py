@@ -112,12 +112,13 @@ def boots_as_from_cold(luo: Luo, machine: Machine, cause: str) -> None:
         pytest.param(
             *case,
             id=what,
-            marks=pytest.mark.clause("releases.other-version") if what == OTHER_VERSION else pytest.mark.soak,
+            marks=[pytest.mark.clause("tampering.root", "releases.other-version")]
+            if what == OTHER_VERSION
+            else [pytest.mark.clause("tampering.root"), pytest.mark.soak],
         )
         for what, case in UNREADABLE.items()
     ],
 )
-@pytest.mark.clause("tampering.root")
 def test_kernel_that_cannot_read_khos_tree_boots_as_from_cold_and_says_so(
     luo: Luo, machine: Machine, change: Change, cause: str
 ) -> Scenario:
