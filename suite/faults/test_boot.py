@@ -291,6 +291,23 @@ def test_live_update_that_finds_no_memory_says_so_and_is_off(luo: Luo, machine: 
         assert luo.actor.listdir(f"{DEBUGFS}/out/sub_fdts") == ["kexec-metadata"]
 
 
+@pytest.mark.boot(FIXED_PLACE)
+@pytest.mark.alone
+@pytest.mark.parametrize("part", ["session", "flb"])
+@pytest.mark.clause("boot.fault.luo.tree")
+def test_live_update_that_cannot_write_its_device_tree_says_so_and_is_off(
+    luo: Luo, machine: Machine, part: str
+) -> Scenario:
+    wish = Kexec(forced=(Forced("fdt_begin_node", f"luo_{part}_setup_outgoing", result=NO_SPACE),))
+    able(machine, wish)
+
+    luo = yield wish
+
+    assert len(said(machine, "luo: failed to prepare LUO FDT: ")) == 1
+    assert not luo.actor.exists(DEVICE)
+    assert luo.actor.listdir(f"{DEBUGFS}/out/sub_fdts") == ["kexec-metadata"]
+
+
 @HANDED
 @pytest.mark.clause("boot.fault.luo", "boot.fault.device", "handover.one-generation")
 def test_live_update_begins_anew_after_kernels_without(luo: Luo, machine: Machine) -> Scenario:

@@ -344,6 +344,46 @@ def test_failed_retrieve_of_an_object_fails_for_good_and_finish_goes_on(luo: Luo
     assert provider.called("flb_finish") == []
 
 
+@pytest.mark.clause("faults.flb.retrieve.again")
+def test_retrieve_of_an_object_that_failed_can_be_repeated(luo: Luo) -> Scenario:
+    provider = Provider(luo)
+    provider.make_flb("flb", "l")
+    luo.create_session("vm").preserve(provider.file("one", "l"), 1)
+
+    luo = yield KEXEC
+
+    provider = Provider(luo)
+    provider.make_flb("flb", "l")
+    provider.fail("flb_retrieve", "flb", EIO)
+    with refused(EIO):
+        provider.flb("get-in", "flb")
+    assert provider.owners("flb", ["flb"]) == [0]
+    assert provider.flb("get-in", "flb") == "flb"
+    assert provider.called("flb_retrieve") == ["flb", "flb"]
+    provider.flb("put-in", "flb")
+    luo.retrieve_session("vm").finish()
+    assert provider.called("flb_finish") == ["flb"]
+
+
+@pytest.mark.alone
+@pytest.mark.warns("liveupdate_flb_put_incoming")
+@pytest.mark.clause("faults.flb.retrieve.again")
+def test_files_of_an_object_that_cannot_be_retrieved_can_be_finished(luo: Luo) -> Scenario:
+    provider = Provider(luo)
+    provider.make_flb("flb", "l")
+    luo.create_session("vm").preserve(provider.file("one", "l"), 1)
+
+    luo = yield KEXEC
+
+    provider = Provider(luo)
+    provider.make_flb("flb", "l")
+    provider.fail("flb_retrieve", "flb", EIO, nth=0)
+    with refused(EIO):
+        provider.flb("get-in", "flb")
+    luo.retrieve_session("vm").finish()
+    assert provider.called("flb_finish") == []
+
+
 @pytest.mark.clause("faults.flb.retrieve.once")
 def test_object_that_two_want_at_once_is_retrieved_once(luo: Luo) -> Scenario:
     provider = Provider(luo)

@@ -18,6 +18,7 @@ from fixtures.machine import Machine
 from fixtures.runner import Runner
 from fixtures.scenario import KEXEC, Kexec
 from kernel import uapi
+from kernel.abi import fdt
 from kernel.abi.blocks import MAX_BLOCKS, Block, capacity
 from kernel.abi.luo import FileEntry, SessionEntry, State
 from kernel.abi.luo import Luo as Written
@@ -30,6 +31,7 @@ from suite.kho.tamper import (
     node,
     null,
     put_word,
+    rename_node,
     rename_property,
     shorten,
 )
@@ -122,6 +124,7 @@ TELLING = "block without files"
             marks=[
                 *([pytest.mark.clause("tampering.blocks")] if case[1].startswith((COUNT, CORRUPT)) else []),
                 *([pytest.mark.clause("tampering.byte")] if case[1].startswith(COUNT) else []),
+                *([pytest.mark.clause("tampering.counts")] if case[1].startswith(MISMATCH) else []),
                 *([] if what == TELLING else [pytest.mark.soak]),
             ],
         )
@@ -149,7 +152,7 @@ def test_sessions_that_cannot_be_read_are_refused_for_ever_with_a_word_in_the_lo
 def test_handover_after_one_that_could_not_be_read_is_like_any_other(luo: Luo) -> Scenario:
     prepare(luo)
 
-    luo = yield Kexec(at_handover=more_files)
+    luo = yield Kexec(at_handover=name_of_another)
 
     with refused(EIO):
         luo.create_session("new")
@@ -170,7 +173,8 @@ def test_handover_after_one_that_could_not_be_read_is_like_any_other(luo: Luo) -
 @pytest.mark.parametrize(
     ("blocks", "word"), [(MAX_BLOCKS + 1, ""), (2 * MAX_BLOCKS + 1, CORRUPT)], ids=["more", "twice as many"]
 )
-@pytest.mark.clause("tampering.blocks", "tampering.sticky")
+@pytest.mark.clause("tampering.blocks")
+@pytest.mark.clause("tampering.sticky")
 def test_chain_of_more_blocks_than_can_be_is_refused(
     luo: Luo, machine: Machine, blocks: int, word: str
 ) -> Scenario:
@@ -264,6 +268,62 @@ STOPS = {
 FATAL = "blob of another version"
 
 
+def state_tree(held: Held) -> fdt.Tree:
+    """Live update's own, until 7.1."""
+    tree = written(held).state
+    assert isinstance(tree, fdt.Tree)
+    return tree
+
+
+def below(held: Held, name: str) -> fdt.Node:
+    child = state_tree(held).root.child(name)
+    assert child is not None
+    return child
+
+
+def other_compatible(name: str = "") -> Change:
+    def change(held: Held) -> None:
+        of = below(held, name) if name else state_tree(held).root
+        held.memory.write(of.property("compatible", "LUO").address, b"no")
+
+    return change
+
+
+def other_node(name: str) -> Change:
+    def change(held: Held) -> None:
+        rename_node(held.memory, below(held, name), name[:-1] + "x")
+
+    return change
+
+
+def property_missing(name: str, of: str = "") -> Change:
+    def change(held: Held) -> None:
+        at = below(held, of) if of else state_tree(held).root
+        rename_property(held.memory, state_tree(held), at.property(name, "LUO"))
+
+    return change
+
+
+TREE_STOPS = {
+    "address of the tree short": (blob_address_short, "luo: failed to retrieve FDT 'LUO' from KHO"),
+    "size of the tree short": (blob_size_short, "KHO: broken KHO subnode 'LUO'"),
+    "tree of another version": (other_compatible(), "luo: FDT 'LUO' is incompatible with 'luo-v1'"),
+    "no number": (property_missing("liveupdate-number"), "luo: Unable to get live update number"),
+    "no sessions": (other_node("luo-session"), "luo: Unable to get session node: [luo-session]"),
+    "sessions of another version": (other_compatible("luo-session"), "luo: Session node incompatible"),
+    "no address of sessions": (
+        property_missing("luo-session-header", "luo-session"),
+        "luo: Unable to get session header",
+    ),
+    "no FLBs": (other_node("luo-flb"), "luo: Unable to get FLB node [luo-flb]"),
+    "FLBs of another version": (other_compatible("luo-flb"), "luo: FLB node is incompatible with"),
+    "no address of FLBs": (
+        property_missing("luo-flb-header", "luo-flb"),
+        "luo: Unable to get FLB header property",
+    ),
+}
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -275,6 +335,19 @@ FATAL = "blob of another version"
 def test_kernel_that_cannot_read_live_updates_state_does_not_go_on_with_it(
     own_machines: Runner, change: Change, word: str
 ) -> None:
+    stops(own_machines, change, word)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("change", "word"), TREE_STOPS.values(), ids=TREE_STOPS)
+@pytest.mark.clause("tampering.stop.tree")
+def test_kernel_that_cannot_read_live_updates_device_tree_does_not_go_on_with_it(
+    own_machines: Runner, change: Change, word: str
+) -> None:
+    stops(own_machines, change, word)
+
+
+def stops(own_machines: Runner, change: Change, word: str) -> None:
     def is_off(luo: Luo) -> None:
         with refused(ENOENT):
             luo.actor.syscall("faccessat", uapi.AT_FDCWD, DEVICE, 0)
@@ -329,12 +402,13 @@ def more_folios_than_the_array_has(held: Held) -> None:
     memfd_in(held, NAME, 0).header.replace(nr_folios=1 << 20).write(held.memory)
 
 
+BLOCKS = pytest.mark.clause("tampering.blocks")
 FOLLOWED = [
     blob_nowhere,
-    sessions_nowhere,
-    next_sessions_nowhere,
-    files_nowhere,
-    next_files_nowhere,
+    pytest.param(sessions_nowhere, marks=BLOCKS),
+    pytest.param(next_sessions_nowhere, marks=BLOCKS),
+    pytest.param(files_nowhere, marks=BLOCKS),
+    pytest.param(next_files_nowhere, marks=BLOCKS),
     header_nowhere,
     array_nowhere,
     more_folios_than_the_array_has,
