@@ -42,8 +42,6 @@ def test_object_is_there_from_the_first_file_to_the_last(luo: Luo) -> None:
     assert flb_calls(provider) == [("preserve", "flb"), ("unpreserve", "flb")]
     assert provider.statuses("flb_unpreserve") == {"flb": 1}
     assert provider.owners("flb", ["flb"]) == [0]
-    with refused(ENOENT):
-        provider.flb("get-out", "flb")
     provider.drop_flb("flb", "f", "g")
 
 

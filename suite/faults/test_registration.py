@@ -274,4 +274,9 @@ def test_object_that_no_file_needs_is_not_there(luo: Luo) -> None:
     provider.make_flb("flb", "w")
     with refused(ENOENT):
         provider.flb("get-out", "flb")
+    session = luo.create_session("vm")
+    session.preserve(provider.file("one", "w"), 1)
+    session.close()
+    with refused(ENOENT):
+        provider.flb("get-out", "flb")
     provider.drop_flb("flb", "w")

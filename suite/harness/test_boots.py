@@ -200,6 +200,21 @@ def test_clauses_choose_their_tests(tmp_path: Path, patterns: list[str], chosen:
     assert outcome.status == (0 if chosen else 5)
 
 
+def test_a_machine_smaller_than_the_target_has_any_is_a_skip(tmp_path: Path) -> None:
+    target = tmp_path / "roomy.yaml"
+    target.write_text("kind: qemu\nmemory: 512\ncpus: 1\nleast: 512\n")
+    code = """
+    @pytest.mark.boot(memory=400)
+    def test_small(luo): pass
+
+    @pytest.mark.boot(nodes=(256, 0, 256))
+    def test_large_enough(luo): pass
+    """
+    outcome = run(tmp_path, code, f"--target={target}")
+    assert outcome.verdicts == {"test_small": "skip", "test_large_enough": "pass"}
+    assert "400 MiB are less than 512" in outcome.message("test_small")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [("memmory=1", "memmory"), ("memory=512, nodes=(256, 256)", "memory and nodes both say")],
