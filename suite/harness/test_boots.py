@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel.kernel import Kernel
 from reports.model import Result, Run, Verdict
 from suite.harness.nested import Outcome, run
 
@@ -213,6 +214,21 @@ def test_a_machine_smaller_than_the_target_has_any_is_a_skip(tmp_path: Path) -> 
     outcome = run(tmp_path, code, f"--target={target}")
     assert outcome.verdicts == {"test_small": "skip", "test_large_enough": "pass"}
     assert "400 MiB are less than 512" in outcome.message("test_small")
+
+
+def test_scratch_areas_that_are_chosen_are_not_for_a_kernel_with_kasan(
+    default_kernel: Kernel, tmp_path: Path
+) -> None:
+    assert default_kernel.config is not None
+    config = tmp_path / "config"
+    config.write_text(f"{default_kernel.config.read_text()}CONFIG_KASAN=y\n")
+    code = """
+    @pytest.mark.boot("kho_scratch=16M,16M,16M")
+    def test_scratch(luo): pass
+    """
+    outcome = run(tmp_path, code, f"--kernel=image:{default_kernel.image},config={config}")
+    assert outcome.verdicts == {"test_scratch": "skip"}
+    assert "its shadow has to fit" in outcome.message("test_scratch")
 
 
 @pytest.mark.parametrize(
