@@ -216,6 +216,26 @@ def test_a_machine_smaller_than_the_target_has_any_is_a_skip(tmp_path: Path) -> 
     assert "400 MiB are less than 512" in outcome.message("test_small")
 
 
+def test_a_scenario_that_is_not_set_up_leaves_nothing_of_the_test_before_it(tmp_path: Path) -> None:
+    target = tmp_path / "roomy.yaml"
+    target.write_text("kind: qemu\nmemory: 512\ncpus: 1\nleast: 512\n")
+    code = """
+    class TestFirst:
+        def test_plain(self, luo): pass
+
+        @pytest.mark.boot(memory=400)
+        def test_small(self, luo):
+            luo = yield KEXEC
+
+    class TestSecond:
+        @pytest.mark.boot("word=1")
+        def test_other(self, luo):
+            luo = yield KEXEC
+    """
+    outcome = run(tmp_path, code, f"--target={target}")
+    assert outcome.verdicts == {"test_plain": "pass", "test_small": "skip", "test_other": "pass"}
+
+
 def test_scratch_areas_that_are_chosen_are_not_for_a_kernel_with_kasan(
     default_kernel: Kernel, tmp_path: Path
 ) -> None:
