@@ -93,7 +93,9 @@ def test_failed_retrieve_gives_its_errno_ever_after_and_its_memory_back(
     session.finish()
     session.close()
     given_back = Level.read(luo.actor).unused - before.unused
-    assert given_back > FILE // PAGE - UNUSED_PAGES_SLACK, "memory of the file is lost"
+    assert given_back > FILE // PAGE - UNUSED_PAGES_SLACK, (
+        f"memory of the file is lost: {given_back} pages came"
+    )
 
 
 @pytest.mark.clause("file.retrieve.no-descriptor")

@@ -3,6 +3,7 @@
 
 from fixtures.luo import PAGE, Luo, Memfd
 from fixtures.pages import huge_memfds, meminfo, pfns
+from suite.able import given
 
 MIB = 1 << 20
 _FOLDER = "/sys/kernel/debug/kho/out"
@@ -23,13 +24,15 @@ def memfd_in_scratch(luo: Luo, scratch: set[int]) -> Memfd:
     # Pages come from scratch while that is more than half of what is free (mm/page_alloc.c, __rmqueue()).
     free = meminfo(luo.actor)
     hog = luo.memfd()
-    with huge_memfds(luo.actor):
-        luo.actor.syscall("fallocate", hog.fd, 0, 0, (free["MemFree"] - 2 * free["CmaFree"]) * PAGE)
+    too_much = free["MemFree"] - 2 * free["CmaFree"]
+    if too_much > 0:
+        with huge_memfds(luo.actor):
+            luo.actor.syscall("fallocate", hog.fd, 0, 0, too_much * PAGE)
     file = luo.memfd()
     size = 0
     while not scratch.intersection(pfns(file, size)):
         size += 4 * MIB
-        assert size <= 64 * MIB, "no page of the file lies in scratch memory"
+        given(size <= 64 * MIB, "no page of the file lies in scratch memory")
         file.truncate(size)
     hog.close()
     return file
