@@ -212,7 +212,7 @@ def test_a_machine_smaller_than_the_target_has_any_is_a_skip(tmp_path: Path) -> 
     def test_large_enough(luo): pass
     """
     outcome = run(tmp_path, code, f"--target={target}")
-    assert outcome.verdicts == {"test_small": "skip", "test_large_enough": "pass"}
+    assert outcome.verdicts == {"test_small": "skipped", "test_large_enough": "pass"}
     assert "400 MiB are less than 512" in outcome.message("test_small")
 
 
@@ -233,7 +233,7 @@ def test_a_scenario_that_is_not_set_up_leaves_nothing_of_the_test_before_it(tmp_
             luo = yield KEXEC
     """
     outcome = run(tmp_path, code, f"--target={target}")
-    assert outcome.verdicts == {"test_plain": "pass", "test_small": "skip", "test_other": "pass"}
+    assert outcome.verdicts == {"test_plain": "pass", "test_small": "skipped", "test_other": "pass"}
 
 
 def test_scratch_areas_that_are_chosen_are_not_for_a_kernel_with_kasan(
@@ -247,7 +247,7 @@ def test_scratch_areas_that_are_chosen_are_not_for_a_kernel_with_kasan(
     def test_scratch(luo): pass
     """
     outcome = run(tmp_path, code, f"--kernel=image:{default_kernel.image},config={config}")
-    assert outcome.verdicts == {"test_scratch": "skip"}
+    assert outcome.verdicts == {"test_scratch": "skipped"}
     assert "its shadow has to fit" in outcome.message("test_scratch")
 
 
