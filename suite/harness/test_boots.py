@@ -211,7 +211,7 @@ def test_a_machine_smaller_than_the_target_has_any_is_a_skip(tmp_path: Path) -> 
     @pytest.mark.boot(nodes=(256, 0, 256))
     def test_large_enough(luo): pass
     """
-    outcome = run(tmp_path, code, f"--target={target}")
+    outcome = run(tmp_path, code, f"--target={target}", "-n", "0")
     assert outcome.verdicts == {"test_small": "skipped", "test_large_enough": "pass"}
     assert "400 MiB are less than 512" in outcome.message("test_small")
 
@@ -243,11 +243,17 @@ def test_scratch_areas_that_are_chosen_are_not_for_a_kernel_with_kasan(
     config = tmp_path / "config"
     config.write_text(f"{default_kernel.config.read_text()}CONFIG_KASAN=y\n")
     code = """
+    def test_plain(luo): pass
+
     @pytest.mark.boot("kho_scratch=16M,16M,16M")
     def test_scratch(luo): pass
+
+    @pytest.mark.boot("kho_scratch=16M,16M,16M")
+    def test_scenario(luo):
+        luo = yield KEXEC
     """
-    outcome = run(tmp_path, code, f"--kernel=image:{default_kernel.image},config={config}")
-    assert outcome.verdicts == {"test_scratch": "skipped"}
+    outcome = run(tmp_path, code, f"--kernel=image:{default_kernel.image},config={config}", "-n", "0")
+    assert outcome.verdicts == {"test_plain": "pass", "test_scratch": "skipped", "test_scenario": "skipped"}
     assert "its shadow has to fit" in outcome.message("test_scratch")
 
 
