@@ -11,7 +11,9 @@ from fixtures.agent.pattern import pattern
 from fixtures.cgroup import MIB
 from fixtures.level import UNUSED_PAGES_SLACK, Level
 from fixtures.luo import PAGE, Luo, refused
+from fixtures.machine import Machine
 from fixtures.scenario import KEXEC
+from suite.able import given
 from suite.files.requests import Attempts
 from suite.scenario import Scenario
 
@@ -70,7 +72,7 @@ def test_file_whose_holes_cannot_be_filled_is_refused_and_left_as_it_was(
     ],
 )
 def test_failed_retrieve_gives_its_errno_ever_after_and_its_memory_back(
-    luo: Luo, shortage: Shortage, errnos: list[int]
+    luo: Luo, machine: Machine, shortage: Shortage, errnos: list[int]
 ) -> Scenario:
     session = luo.create_session("vm")
     session.preserve(luo.memfd(size=FILE), token=1)
@@ -92,10 +94,13 @@ def test_failed_retrieve_gives_its_errno_ever_after_and_its_memory_back(
     assert session.retrieve(2).read_all() == pattern(5000)
     session.finish()
     session.close()
-    given_back = Level.read(luo.actor).unused - before.unused
-    assert given_back > FILE // PAGE - UNUSED_PAGES_SLACK, (
-        f"memory of the file is lost: {given_back} pages came"
+    noise = machine.target.noise.unused
+    given(
+        noise <= UNUSED_PAGES_SLACK,
+        f"{noise} pages may be anybody's there: those of the file do not stand out",
     )
+    given_back = Level.read(luo.actor).unused - before.unused
+    assert given_back > FILE // PAGE - UNUSED_PAGES_SLACK, f"memory is lost: {given_back} pages came back"
 
 
 @pytest.mark.clause("file.retrieve.no-descriptor")
