@@ -100,7 +100,7 @@ def test_failed_retrieve_gives_its_errno_ever_after_and_its_memory_back(
         f"{noise} pages may be anybody's there: those of the file do not stand out",
     )
     given_back = Level.read(luo.actor).unused - before.unused
-    assert given_back > FILE // PAGE - UNUSED_PAGES_SLACK, f"memory is lost: {given_back} pages came back"
+    assert given_back > FILE // PAGE - UNUSED_PAGES_SLACK, f"memory of the file is lost: {given_back} came"
 
 
 @pytest.mark.clause("file.retrieve.no-descriptor")
