@@ -180,6 +180,22 @@ def test_what_is_no_release_is_refused() -> None:
         Window().holds("next")
 
 
+@pytest.mark.parametrize(
+    ("functions", "excused"),
+    [
+        ("virtqueue_get_buf_ctx / vring_interrupt", True),
+        ("__vm_enough_memory / mm_compute_batch", True),
+        ("luo_session_create / vring_interrupt", False),
+        ("shmem_fault / memfd_luo_preserve", False),
+        ("__kho_radix_walk_tree / kho_radix_add_key", False),
+    ],
+)
+def test_data_races_count_where_live_update_has_a_part_in_them(functions: str, excused: bool) -> None:
+    lines = ["=" * 66, f"[    1.000000] BUG: KCSAN: data-race in {functions}", "[    1.000000] " + "=" * 66]
+    assert [splat.kind for splat in scan(lines)] == [Kind.KCSAN]
+    assert bool(scan(lines, load_allowed("7.3.4"))) is not excused
+
+
 pieces = st.sampled_from([line for path in LOGS for line in corpus(path)[1]])
 
 
