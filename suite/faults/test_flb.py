@@ -5,13 +5,14 @@ Handlers are shared by all tests of a machine. The tests of one kernel use "f" a
 back; scenarios, which share generations, have letters that no other test's files name.
 """
 
+from collections.abc import Generator
 from errno import EIO, ENODATA, ENODEV, ENOENT, ENOMEM
 
 import pytest
 
 from fixtures.luo import Luo, refused
 from fixtures.provider import Provider
-from fixtures.scenario import KEXEC
+from fixtures.scenario import KEXEC, Kexec
 from suite.faults.acts import begin_close, begin_finish, begin_preserve
 from suite.scenario import Scenario
 
@@ -23,6 +24,19 @@ def flb_calls(provider: Provider) -> list[tuple[str, str]]:
     return [
         (call.op.removeprefix("flb_"), call.name) for call in provider.calls if call.op.startswith("flb_")
     ]
+
+
+def handed_over(luo: Luo, handler: str) -> Generator[Kexec, Luo, tuple[Luo, Provider]]:
+    """Into a next kernel that has the FLB too, with a file of this handler in a session."""
+    provider = Provider(luo)
+    provider.make_flb("flb", handler)
+    luo.create_session("vm").preserve(provider.file("one", handler), 1)
+
+    luo = yield KEXEC
+
+    provider = Provider(luo)
+    provider.make_flb("flb", handler)
+    return luo, provider
 
 
 @pytest.mark.clause("faults.flb.preserve.first", "faults.flb.unpreserve.last")
@@ -284,14 +298,8 @@ def test_object_is_not_had_any_more_from_when_its_finish_begins(luo: Luo) -> Sce
 @pytest.mark.alone
 @pytest.mark.clause("faults.flb.finish.unretrieved")
 def test_object_that_nobody_retrieved_is_finished(luo: Luo) -> Scenario:
-    provider = Provider(luo)
-    provider.make_flb("flb", "j")
-    luo.create_session("vm").preserve(provider.file("one", "j"), 1)
+    luo, provider = yield from handed_over(luo, "j")
 
-    luo = yield KEXEC
-
-    provider = Provider(luo)
-    provider.make_flb("flb", "j")
     luo.retrieve_session("vm").finish()
     # Without retrieve() there is no object that finish() could be given, and the data must not be lost.
     wanted = [("retrieve", "flb"), ("finish", "flb")]
@@ -324,14 +332,8 @@ def test_object_that_the_kernel_before_did_not_have_is_not_missed(luo: Luo) -> S
 @pytest.mark.alone
 @pytest.mark.clause("faults.flb.retrieve.failed")
 def test_failed_retrieve_of_an_object_fails_for_good_and_finish_goes_on(luo: Luo) -> Scenario:
-    provider = Provider(luo)
-    provider.make_flb("flb", "l")
-    luo.create_session("vm").preserve(provider.file("one", "l"), 1)
+    luo, provider = yield from handed_over(luo, "l")
 
-    luo = yield KEXEC
-
-    provider = Provider(luo)
-    provider.make_flb("flb", "l")
     provider.fail("flb_retrieve", "flb", EIO)
     for _ in range(3):
         with refused(EIO):
@@ -344,14 +346,8 @@ def test_failed_retrieve_of_an_object_fails_for_good_and_finish_goes_on(luo: Luo
 
 @pytest.mark.clause("faults.flb.retrieve.again")
 def test_retrieve_of_an_object_that_failed_can_be_repeated(luo: Luo) -> Scenario:
-    provider = Provider(luo)
-    provider.make_flb("flb", "l")
-    luo.create_session("vm").preserve(provider.file("one", "l"), 1)
+    luo, provider = yield from handed_over(luo, "l")
 
-    luo = yield KEXEC
-
-    provider = Provider(luo)
-    provider.make_flb("flb", "l")
     provider.fail("flb_retrieve", "flb", EIO)
     with refused(EIO):
         provider.flb("get-in", "flb")
@@ -367,14 +363,8 @@ def test_retrieve_of_an_object_that_failed_can_be_repeated(luo: Luo) -> Scenario
 @pytest.mark.warns("liveupdate_flb_put_incoming")
 @pytest.mark.clause("faults.flb.retrieve.again")
 def test_files_of_an_object_that_cannot_be_retrieved_can_be_finished(luo: Luo) -> Scenario:
-    provider = Provider(luo)
-    provider.make_flb("flb", "l")
-    luo.create_session("vm").preserve(provider.file("one", "l"), 1)
+    luo, provider = yield from handed_over(luo, "l")
 
-    luo = yield KEXEC
-
-    provider = Provider(luo)
-    provider.make_flb("flb", "l")
     provider.fail("flb_retrieve", "flb", EIO, nth=0)
     with refused(EIO):
         provider.flb("get-in", "flb")
@@ -384,14 +374,8 @@ def test_files_of_an_object_that_cannot_be_retrieved_can_be_finished(luo: Luo) -
 
 @pytest.mark.clause("faults.flb.retrieve.once")
 def test_object_that_two_want_at_once_is_retrieved_once(luo: Luo) -> Scenario:
-    provider = Provider(luo)
-    provider.make_flb("flb", "m")
-    luo.create_session("vm").preserve(provider.file("one", "m"), 1)
+    luo, provider = yield from handed_over(luo, "m")
 
-    luo = yield KEXEC
-
-    provider = Provider(luo)
-    provider.make_flb("flb", "m")
     provider.sleep("flb_retrieve", "flb")
     getting = [provider.begin(luo.actor.thread(), "flb-get-in", provider.name("flb")) for _ in range(2)]
     provider.wait_until_asleep("flb_retrieve", "flb")
