@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from fixtures.level import Unsuitable
+
 
 @contextmanager
 def or_skip() -> Iterator[None]:
@@ -17,6 +19,6 @@ def or_skip() -> Iterator[None]:
 
 
 def given(there: bool, why: str) -> None:
-    """Skip the test where its memory is not as it has to be, which says nothing of the clause."""
+    """Raise Unsuitable, with the reason, where the test's memory is not as it has to be."""
     if not there:
-        pytest.skip(why)
+        raise Unsuitable(why)

@@ -216,6 +216,31 @@ def test_a_machine_smaller_than_the_target_has_any_is_a_skip(tmp_path: Path) -> 
     assert "400 MiB are less than 512" in outcome.message("test_small")
 
 
+@pytest.mark.parametrize(
+    ("noise", "verdict", "status"),
+    [("", "error", 3), ("noise:\n  unused: 300\n", "skipped", 0)],
+    ids=["quiet", "noisy"],
+)
+def test_memory_that_does_not_suit_a_test_is_a_skip_where_others_use_it_too(
+    tmp_path: Path, noise: str, verdict: str, status: int
+) -> None:
+    target = tmp_path / "some.yaml"
+    target.write_text(f"kind: qemu\nmemory: 512\ncpus: 1\n{noise}")
+    code = """
+    from suite.able import given
+
+    def test_one(luo): given(False, "the pages are not scattered")
+
+    def test_other(luo):
+        luo = yield KEXEC
+        given(False, "the pages are not scattered")
+    """
+    outcome = run(tmp_path, code, f"--target={target}")
+    assert outcome.verdicts == {"test_one": verdict, "test_other": verdict}
+    assert "the pages are not scattered" in outcome.message("test_other")
+    assert outcome.status in (status, 5)
+
+
 def test_a_scenario_that_is_not_set_up_leaves_nothing_of_the_test_before_it(tmp_path: Path) -> None:
     target = tmp_path / "roomy.yaml"
     target.write_text("kind: qemu\nmemory: 512\ncpus: 1\nleast: 512\n")
