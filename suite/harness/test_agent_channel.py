@@ -158,6 +158,18 @@ def test_an_agent_of_another_version_is_refused(wire: Wire) -> None:
         wire.agent.await_hello(Deadline(1))
 
 
+def test_a_request_says_which_boot_it_is_for(wire: Wire) -> None:
+    for hello in (HELLO, REBOOTED):
+        wire.agent.main.start(wire.agent.main.program())
+        decoder = Decoder()
+        decoder.feed(wire.end.recv(1000))
+        request = decoder.next()
+        assert request is not None
+        assert request.boot == hello.boot
+        wire.end.sendall(greeting(REBOOTED))
+        wire.agent.await_hello(Deadline(5))
+
+
 def test_the_end_of_the_channel_is_named(wire: Wire) -> None:
     pending = wire.agent.main.start(wire.agent.main.program())
     wire.end.shutdown(socket.SHUT_RDWR)
@@ -246,7 +258,9 @@ class Raw:
             self.process = subprocess.Popen([str(build.agent()), "--stdio"], stdin=end, stdout=end)
         self.socket.settimeout(10)
         self.decoder = Decoder()
-        assert self.read().type is Type.HELLO
+        greeting = self.read()
+        assert greeting.type is Type.HELLO
+        self.boot = Hello.decode(greeting.payload).boot
 
     def read(self) -> Frame:
         while not (frame := self.decoder.next()):
@@ -257,7 +271,7 @@ class Raw:
 
     def ping(self) -> list[Frame]:
         """Frames before the answer to a ping."""
-        self.socket.sendall(Frame(Type.PING, ROUTER, 4711).encode())
+        self.socket.sendall(Frame(Type.PING, ROUTER, 4711, boot=self.boot).encode())
         frames = []
         while (frame := self.read()).request != 4711:
             frames.append(frame)
@@ -291,7 +305,7 @@ def test_any_payload_in_a_sound_frame_leaves_the_agent_answering(
 ) -> None:
     number = data.draw(st.sampled_from([ROUTER, actor]))
     raw = Raw()
-    raw.socket.sendall(Frame(kind, number, 1, payload).encode())
+    raw.socket.sendall(Frame(kind, number, 1, payload, raw.boot).encode())
     raw.ping()
     raw.close()
 
@@ -300,7 +314,7 @@ def test_any_payload_in_a_sound_frame_leaves_the_agent_answering(
 @settings(deadline=None, max_examples=100)
 def test_a_damaged_request_is_reported_and_the_next_one_answered(raw: Raw, data: st.DataObject) -> None:
     request = bytearray(
-        Frame(Type.RUN, 0, 1, bytes(data.draw(st.binary(min_size=24, max_size=200)))).encode()
+        Frame(Type.RUN, 0, 1, bytes(data.draw(st.binary(min_size=24, max_size=200))), raw.boot).encode()
     )
     bit = data.draw(st.integers(0, len(request) * 8 - 1))
     request[bit // 8] ^= 1 << bit % 8
@@ -308,6 +322,12 @@ def test_a_damaged_request_is_reported_and_the_next_one_answered(raw: Raw, data:
     frames = raw.ping()
     assert [frame.type for frame in frames] == [Type.BROKEN]
     assert frames[0].payload == bytes(request[:64]) or frames[0].payload.startswith(bytes(request[:32]))
+
+
+@pytest.mark.parametrize("actor", [ROUTER, 0])
+def test_a_request_that_was_for_the_kernel_before_is_passed_over(raw: Raw, actor: int) -> None:
+    raw.socket.sendall(Frame(Type.RUN, actor, 1, bytes(24), raw.boot ^ 1).encode())
+    assert raw.ping() == []
 
 
 def test_the_agent_does_not_spin_on_garbage_and_silence() -> None:

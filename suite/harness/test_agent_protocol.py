@@ -21,7 +21,7 @@ from fixtures.agent.protocol import (
 )
 
 WORD = st.integers(0, 0xFFFFFFFF)
-FRAMES = st.builds(Frame, st.sampled_from(Type), WORD, WORD, st.binary(max_size=300))
+FRAMES = st.builds(Frame, st.sampled_from(Type), WORD, WORD, st.binary(max_size=300), WORD)
 HELLO = Hello(VERSION, 4096, 45, 46, 1_863_589_427, "x86_64", "7.3.4", "7a7c6b6c-ff83")
 GREETING = Frame(Type.HELLO, payload=HELLO.encode())
 

@@ -8,6 +8,8 @@ import pytest
 from suite.harness.nested import run
 
 LOOKS = """
+    from fixtures.agent.protocol import Type
+
     WORDS = b"these words are nowhere else in the memory of the machine "
 
     def places(memory, words):
@@ -58,6 +60,17 @@ LOOKS = """
         luo = yield KEXEC
         luo.retrieve_session("vm")
 
+    def test_asked_too_late(luo):
+        agent = luo.actor.agent
+
+        def ask(held):
+            program = agent.main.program()
+            program.syscall("openat", uapi.AT_FDCWD, "/asked", os.O_CREAT, 0o600)
+            agent.request(Type.RUN, agent.main, program.encode())
+
+        luo = yield Kexec(at_handover=ask)
+        assert not luo.actor.exists("/asked")
+
     @pytest.mark.alone
     def test_refused(luo):
         luo = yield Kexec(loaded=True, at_handover=lambda held: None)
@@ -95,6 +108,7 @@ def test_looks_see_change_and_fail_by_themselves(tmp_path: Path) -> None:
         "test_seen_and_changed": "pass",
         "test_wrong": "failure",
         "test_beside_them": "pass",
+        "test_asked_too_late": "pass",
         "test_refused": "failure",
     }
     assert outcome.message("test_wrong").startswith("more pages than none")
