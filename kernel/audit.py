@@ -11,6 +11,7 @@ import gzip
 import lzma
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -352,4 +353,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may have read enough
     sys.exit(main())

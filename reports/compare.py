@@ -8,6 +8,7 @@ Exit status: 1 for a regression, 5 where no test was judged on both sides, 4 for
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -202,4 +203,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may have read enough
     sys.exit(main())

@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -131,4 +132,5 @@ def _release(text: str) -> KernelRelease:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may have read enough
     sys.exit(main())
