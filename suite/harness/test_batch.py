@@ -131,6 +131,21 @@ def test_death_that_needs_company_is_not_forgotten() -> None:
     assert stage.unexplained == [("a", "b", "c")]
 
 
+def test_death_that_needs_company_is_told_once_of_the_fewest_that_died_together() -> None:
+    stage = PaperStage(poison=frozenset("cd"))
+    assert verdicts([Script(name) for name in "abcd"], stage) == dict.fromkeys("abcd", "passed")
+    assert stage.unexplained == [("c", "d")]
+
+
+def test_one_guilty_of_many_is_found_in_few_machines() -> None:
+    stage = PaperStage()
+    scripts = [Script(str(n), kills_handover=1 if n == 200 else None) for n in range(256)]
+    before = stage.boots
+    found = verdicts(scripts, stage)
+    assert [name for name, verdict in found.items() if verdict != "passed"] == ["200"]
+    assert before - stage.boots == 1 + 2 * 8
+
+
 def test_without_a_machine_everybody_is_told_so() -> None:
     scripts = [Script("a"), Script("b", dies_in_part=0), Script("c")]
     assert verdicts(scripts, PaperStage(boots=1)) == {"a": "blamed", "b": "died", "c": "blamed"}
