@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m suite.mutants", description="See every conformance test fail."
     )
     parser.add_argument("--series", default="newest", help="Debian series to break (newest)")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="mutants with such an id")
+    parser.add_argument(
+        "--only", action="append", metavar="PATTERN", help="mutants with such an id; may be said again"
+    )
     parser.add_argument("-n", "--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write mutant → failing tests there")
     options = parser.parse_args(arguments)
@@ -102,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [
         mutant
         for mutant in everything
-        if fnmatchcase(mutant.id, options.only) and mutant.releases.holds(release)
+        if any(fnmatchcase(mutant.id, pattern) for pattern in options.only or ["*"])
+        and mutant.releases.holds(release)
     ]
     # As an image: no run looks through the tree again, and whoever changes it meanwhile changes no kernel.
     image = f"image:{kernel.image},config={kernel.config}"
