@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The suite, run by one of its commands."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -18,6 +19,14 @@ def divided(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     """A command's own arguments, and those after ``--``, which are pytest's."""
     end = words.index("--") if "--" in words else len(words)
     return words[:end], words[end + 1 :]
+
+
+def shared(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[argparse.Namespace, Sequence[str]]:
+    """A command's own arguments by its ``parser``, and all others, which are pytest's."""
+    parser.allow_abbrev = False
+    own, after = divided(words)
+    options, others = parser.parse_known_args(own)
+    return options, [*others, *after]
 
 
 def directory_of(name: str, out: Path) -> Path:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``python -m suite.clients [-- …]``: real programs that use live update, in Debian sid on a virtual machine.
+"""``python -m suite.clients […]``: real programs that use live update, in Debian sid on a virtual machine.
 
 It is made, switched on and updated over SSH while systemd, memcached, containers and confined services have
-something preserved. What follows ``--`` goes to pytest. At the end a table says of each client what became
+something preserved. Other arguments go to pytest. At the end a table says of each client what became
 of it; reports/out/clients/clients.md has it too, beside the run's own report. ``--wait``: no tests; the
 target file's name is printed, and the machine stays until Ctrl-C.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from fixtures.deadline import Deadline
 from kernel.kernel import obtain
 from reports import reading, tables
-from suite.child import ROOT, divided, judge, leave
+from suite.child import ROOT, judge, leave, shared
 from suite.clients.distribution import CMDLINE, SID
 from suite.clients.ledger import HEADINGS, Ledger, rows
 from suite.hosts.__main__ import BOOT_SECONDS
@@ -30,11 +30,10 @@ TABLE = "clients.md"
 
 
 def main(arguments: Sequence[str]) -> int:
-    own, after = divided(arguments)
     parser = argparse.ArgumentParser(prog="python -m suite.clients", description=__doc__)
     parser.add_argument("--kernel", default=KERNEL, metavar="SPEC", help=f"({KERNEL})")
     parser.add_argument("--wait", action="store_true", help="no tests: keep the machine until Ctrl-C")
-    asked = parser.parse_args(own)
+    asked, others = shared(parser, arguments)
     kernel = obtain(asked.kernel)
     with tempfile.TemporaryDirectory(prefix="luo-cts-clients-") as directory:
         vm = HostVm("sid", Path(directory) / "sid", kernel.image, CMDLINE, SID)
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
                 signal.sigwait({signal.SIGINT, signal.SIGTERM})
                 return 0
             Ledger(REPORTS).forget()
-            wanted = ["--clients", "-m", "clients", f"--target={file}", *after]
+            wanted = ["--clients", "-m", "clients", f"--target={file}", *others]
             status = judge(asked.kernel, REPORTS, wanted)
             show(REPORTS)
             return status

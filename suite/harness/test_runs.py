@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whole runs as a user starts them: interrupted, crowded, with a full disk, and with bad input."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from kernel.kernel import Kernel
+from suite.child import shared
 from suite.harness.junit_compare import normalise
 from suite.harness.nested import Outcome, command, emulators, run, supervise, wait_for
 from suite.harness.test_faults import batch
@@ -40,6 +42,22 @@ SUITE = """
     def test_skipped(luo):
         luo = yield KEXEC
 """
+
+
+@pytest.mark.parametrize(
+    ("words", "hosts", "rest"),
+    [
+        ([], 2, []),
+        (["--hosts", "1", "-k", "a and b", "suite/files"], 1, ["-k", "a and b", "suite/files"]),
+        (["-x", "--hosts=1", "--", "--hosts", "3"], 1, ["-x", "--hosts", "3"]),
+        (["--host", "1"], 2, ["--host", "1"]),
+    ],
+)
+def test_what_a_command_does_not_know_is_pytests(words: list[str], hosts: int, rest: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hosts", type=int, default=2)
+    options, others = shared(parser, words)
+    assert (options.hosts, list(others)) == (hosts, rest)
 
 
 @pytest.mark.usefixtures("default_kernel")

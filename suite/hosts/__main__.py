@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``python -m suite.hosts [--hosts N] [-- …]``: the conformance suite over SSH, on virtual machines as hosts.
+"""``python -m suite.hosts [--hosts N] […]``: the conformance suite over SSH, on virtual machines as hosts.
 
-They are made, switched on and described in a target file, and the suite runs on them; what follows ``--``
-goes to pytest. ``--wait``: no suite; the target file's name is printed, and the hosts stay until Ctrl-C.
+They are made, switched on and described in a target file, and the suite runs on them; other arguments
+go to pytest. ``--wait``: no suite; the target file's name is printed, and the hosts stay until Ctrl-C.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fixtures.deadline import Deadline
 from kernel.kernel import obtain
-from suite.child import divided, leave, outlast
+from suite.child import leave, outlast, shared
 from suite.hosts.vm import HostVm, target_file
 
 BOOT_SECONDS = 900.0  # an emulated host takes half a minute where it has the processors to itself
@@ -22,12 +22,11 @@ KERNEL = "deb:newest,config=host"
 
 
 def main(arguments: Sequence[str]) -> int:
-    own, after = divided(arguments)
     parser = argparse.ArgumentParser(prog="python -m suite.hosts", description=__doc__)
     parser.add_argument("--hosts", type=int, default=2, metavar="N", help="(2)")
     parser.add_argument("--kernel", default=KERNEL, metavar="SPEC", help=f"the hosts' own ({KERNEL})")
     parser.add_argument("--wait", action="store_true", help="no suite: keep the hosts until Ctrl-C")
-    asked = parser.parse_args(own)
+    asked, others = shared(parser, arguments)
     hosts: list[HostVm] = []
     with tempfile.TemporaryDirectory(prefix="luo-cts-hosts-") as directory:
         try:
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             # fmt: off
             command = [
                 sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--ignore=suite/harness",
-                "--kernel", asked.kernel, "--target", str(file), *workers, *after,
+                "--kernel", asked.kernel, "--target", str(file), *workers, *others,
             ]
             # fmt: on
             return outlast(command)
