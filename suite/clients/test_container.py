@@ -76,10 +76,10 @@ class Runtime:
 def spoken(running: Running) -> str:
     """What it says first."""
     deadline = Deadline(running.actor.agent.deadline_seconds)
-    while not running.output.endswith("\n"):
-        assert running.alive, running.output
+    while not (said := running.output).endswith("\n"):
+        assert running.alive, said
         assert not deadline.expired, "the container says nothing"
-    return running.output.strip()
+    return said.strip()
 
 
 @pytest.mark.clause("client.container", "session.last-descriptor", "session.retrieve", "memfd.contents")

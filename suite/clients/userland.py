@@ -7,7 +7,6 @@ import shlex
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,6 @@ class Userland:
 
     def __init__(self, luo: Luo) -> None:
         self._luo = luo
-        self._numbers = count()
         if not luo.actor.exists(f"{_ROOT}{_SHELL}"):
             pytest.skip("this machine has no userland but the agent: see python -m suite.clients")
         if not luo.actor.exists(f"{_ROOT}{DIRECTORY}"):
@@ -108,14 +106,15 @@ class Userland:
         """Begin a shell script. It inherits ``stdin`` and the descriptors ``keep``, and no others."""
         # A copy of the test's process has its descriptors, most of which close on exec.
         actor = self._luo.actor.fork() if stdin is not None or keep else self._luo.actor.agent.spawn()
-        output = f"{DIRECTORY}/output.{self._luo.generation}.{next(self._numbers)}"
+        # Nobody else's, and there before somebody reads it: another test's program may still write.
+        output = f"{DIRECTORY}/output.{actor.pid}"
+        self.write(output, "")
         program = actor.program()
         for fd in keep:
             program.syscall("fcntl", fd, uapi.F_SETFD, 0)
         where = program.syscall("openat", uapi.AT_FDCWD, "/proc/1/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, 0)
         program.syscall("setns", where, uapi.CLONE_NEWNS)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        said = program.syscall("openat", uapi.AT_FDCWD, output, flags, 0o644)
+        said = program.syscall("openat", uapi.AT_FDCWD, output, os.O_WRONLY | os.O_CLOEXEC, 0)
         if stdin is not None:
             program.syscall("dup3", stdin, 0, 0)
         program.syscall("dup3", said, 1, 0)
