@@ -79,6 +79,8 @@ class TestSsh(TargetContract):
         setup = Setup.prepare(Options(KERNEL, target=str(file), run=tmp_path.name))
         self.load_of = setup.load
         yield setup.target
+        for vm in hosts:
+            vm.on()  # one that is off cannot be left clean
         setup.described.close()
         setup.described.finish()
 
