@@ -4,12 +4,17 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from kernel import source, spec
 from kernel.kernel import Kernel, obtain
 from suite.clauses.collection import Tests, collected
 
 DEFAULT_KERNEL = "deb:newest"
+
+# How long an example takes says nothing on a machine that has other things to do.
+settings.register_profile("patient", settings(deadline=None))
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

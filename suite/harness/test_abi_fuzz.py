@@ -54,7 +54,7 @@ def read_everything(memory: Blobs, of: int) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_a_handover_with_words_changed(release: str, data: st.DataObject) -> None:
     """Words, since nearly everything is one; most become addresses of other parts, to be followed."""
@@ -75,7 +75,7 @@ def test_a_handover_with_words_changed(release: str, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_a_handover_with_bytes_changed(release: str, data: st.DataObject) -> None:
     memory, of, pages = copy(release)
@@ -86,7 +86,7 @@ def test_a_handover_with_bytes_changed(release: str, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_a_handover_with_pages_exchanged(release: str, data: st.DataObject) -> None:
     """A pointer that leads to a part of another kind: all of it looks like something."""
@@ -99,7 +99,7 @@ def test_a_handover_with_pages_exchanged(release: str, data: st.DataObject) -> N
 
 
 @given(st.binary(max_size=3 * PAGE), st.integers(0, 2 * PAGE))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_rubbish_is_refused_by_every_decoder(blob: bytes, size: int) -> None:
     memory = Blobs({BASE: blob.ljust(2 * PAGE, b"\1")})
     for read in (

@@ -92,7 +92,7 @@ def test_garbage_is_a_broken_channel_at_once_and_for_good(wire: Wire) -> None:
 
 
 @given(st.binary(min_size=1, max_size=300))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_no_garbage_makes_the_client_hang(data: bytes) -> None:
     wire = Wire()
     wire.agent.deadline_seconds = 0.02
@@ -290,7 +290,7 @@ def raw() -> Iterator[Raw]:
 
 
 @given(st.binary(min_size=32, max_size=3000))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_garbage_leaves_the_agent_answering(raw: Raw, data: bytes) -> None:
     raw.socket.sendall(data)
     frames = raw.ping()
@@ -299,7 +299,7 @@ def test_garbage_leaves_the_agent_answering(raw: Raw, data: bytes) -> None:
 
 
 @given(st.sampled_from(Type), st.integers(0, 2), st.binary(max_size=200), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_payload_in_a_sound_frame_leaves_the_agent_answering(
     kind: Type, actor: int, payload: bytes, data: st.DataObject
 ) -> None:
@@ -311,7 +311,7 @@ def test_any_payload_in_a_sound_frame_leaves_the_agent_answering(
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_damaged_request_is_reported_and_the_next_one_answered(raw: Raw, data: st.DataObject) -> None:
     request = bytearray(
         Frame(Type.RUN, 0, 1, bytes(data.draw(st.binary(min_size=24, max_size=200))), raw.boot).encode()

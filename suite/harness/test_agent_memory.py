@@ -49,7 +49,7 @@ def test_sixty_four_mebibytes_are_the_same_on_both_sides(actor: Actor) -> None:
 
 @given(st.integers(0, 3 * PAGE), SEEDS, st.integers(0, 2**50), st.integers(0, 40))
 @example(length=PAGE, seed=1, start=2**50 + 5, shift=0)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_piece_is_the_same_on_both_sides(
     actor: Actor, length: int, seed: int, start: int, shift: int
 ) -> None:
@@ -74,7 +74,7 @@ def test_the_hash_is_blake2b_at_its_block_borders(actor: Actor, length: int) -> 
 
 
 @given(st.integers(1, 3 * PAGE), SEEDS, st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_one_other_byte_is_found_where_it_is(
     actor: Actor, length: int, seed: int, data: st.DataObject
 ) -> None:

@@ -44,7 +44,7 @@ def run_of(*results: Result, **more: object) -> Run:
     return replace(Run(STARTED, (Suite("s", {"release": "7.3.4"}, results),)), **more)  # type: ignore[arg-type]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(runs)
 def test_any_run_is_valid_and_reads_back_with_its_verdicts(tmp_path: Path, run: Run) -> None:
     path = written(run, tmp_path)

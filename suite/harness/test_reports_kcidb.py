@@ -38,7 +38,7 @@ def check(data: dict[str, Any]) -> None:
                 assert name not in each or each[name] in ids
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(runs)
 def test_any_run_is_valid_and_has_a_test_for_every_result(run: Run) -> None:
     data = document(run, BY)

@@ -80,7 +80,7 @@ def run_of(*results: Result) -> Run:
     return Run(STARTED, (Suite("luo-cts.qemu.7.3.4-to-7.3.4", {"release": "7.3.4"}, results),))
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(runs)
 @example(run=Run(STARTED, (Suite("", {"Subtest: ": ""}, ()),)))
 @example(run=Run(STARTED, (Suite("", {"Subtest": "x"}, ()),)))

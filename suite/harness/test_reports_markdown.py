@@ -72,7 +72,7 @@ def test_what_is_to_look_at_is_text_however_it_begins(said: str) -> None:
         assert tags.all(name) == []
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(runs)
 def test_nothing_in_a_run_is_markup(run: Run) -> None:
     tags = page(run)

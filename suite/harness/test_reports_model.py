@@ -60,7 +60,7 @@ def run_of(*verdicts: Verdict, interrupted: bool = False, problem: str | None = 
     return Run(STARTED, (Suite("s", results=results),), interrupted, problem)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(runs)
 def test_a_run_survives_json(run: Run) -> None:
     assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run

@@ -175,7 +175,7 @@ any_handover = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     report_runs.runs,
     st.dictionaries(report_runs.anything, report_runs.anything, max_size=3),
