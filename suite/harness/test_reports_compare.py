@@ -49,7 +49,6 @@ def changes(old: list[Run], new: list[Run]) -> dict[str, Change]:
 
 
 @settings(
-    deadline=None,
     max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
