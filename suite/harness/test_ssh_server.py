@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from fixtures.targets.facts import Facts, check, look
 from fixtures.targets.hosts import Host, Way
 from fixtures.targets.kmsg import Kmsg
 from fixtures.targets.rack import Rack
-from fixtures.targets.session import agent_for_ourselves, leave
+from fixtures.targets.session import agent_for_ourselves, leave, sweep
 from fixtures.targets.ssh_configuration import SshConfiguration
 from fixtures.targets.transport import CommandFailed, Connection, NotLetIn, Unreachable
 from kernel.errors import LuoCtsError, UsageError
@@ -223,6 +224,31 @@ def test_agent_that_hangs_is_not_left_behind(server: LocalSshd, tmp_path: Path) 
     leave(server.host(), "run")
     wait_for(lambda: local_sshd.free_of(Path(directory)), "the agent to be gone", 60)
     connection.close()
+
+
+def test_what_earlier_runs_left_is_removed_and_a_run_that_goes_on_is_told(
+    server: LocalSshd, tmp_path: Path
+) -> None:
+    first, facts, directory = brought(server, tmp_path)
+    users_own = tmp_path / "luo-cts-checkout"
+    users_own.mkdir()
+    second = Connection(server.host(directory=str(tmp_path)))
+    sweep(second, "run")
+    assert Path(directory).exists(), "our own"
+    agent_for_ourselves(first, facts, directory)
+    with pytest.raises(LuoCtsError, match=r"another run works on here: luo-cts-run in .* is in use"):
+        sweep(second, "another")
+    assert Path(directory, "agent").exists()
+    first.close()
+
+    def swept() -> bool:
+        with suppress(LuoCtsError):
+            sweep(second, "another")
+        return local_sshd.free_of(Path(directory))
+
+    wait_for(swept, "what is left to be removed", 60)
+    assert users_own.exists()
+    second.close()
 
 
 def test_files_that_are_there_are_not_sent_again(server: LocalSshd, tmp_path: Path) -> None:
