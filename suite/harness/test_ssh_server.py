@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,11 +15,12 @@ import pytest
 from fixtures.agent import build
 from fixtures.deadline import Deadline
 from fixtures.targets.base import Load
+from fixtures.targets.boots import Boots
 from fixtures.targets.departure import Departure
 from fixtures.targets.facts import Facts, check, look
 from fixtures.targets.hosts import Host, Way
 from fixtures.targets.kmsg import Kmsg
-from fixtures.targets.rack import Rack
+from fixtures.targets.rack import Rack, Seat
 from fixtures.targets.session import agent_for_ourselves, leave, sweep
 from fixtures.targets.ssh_configuration import SshConfiguration
 from fixtures.targets.transport import CommandFailed, Connection, NotLetIn, Unreachable
@@ -188,6 +190,23 @@ def test_server_that_stops_gives_no_sign_and_then_does(server: LocalSshd, connec
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not connection.open, "the connection to end")
     assert not connection.answers(30)
+
+
+@pytest.mark.parametrize(
+    ("may_hang", "power", "gives_up"),
+    [(True, {"cycle": "true"}, 0), (True, {}, 3), (False, {"cycle": "true"}, 3)],
+    ids=["can be reset", "no power switch", "the host's own kernel"],
+)
+def test_kernel_that_hangs_on_its_way_out_is_given_up_early_where_that_helps(
+    server: LocalSshd, connection: Connection, may_hang: bool, power: dict[str, str], gives_up: int
+) -> None:
+    seat = Seat(server.host(power=power, timeouts={"boot": 3}), -1)
+    seat.jump_seconds = 0.05
+    boots = Boots(seat, threading.Event())
+    facts = Facts.ask(connection)
+    with pytest.raises(Unreachable, match=f"goes on in the boot that it was to leave, {gives_up} s after"):
+        boots.await_jump(facts.boot_id, connection, lambda: False, may_hang=may_hang)
+    assert seat.jump_seconds == 0.05, "there was none"
 
 
 def brought(server: LocalSshd, tmp_path: Path) -> tuple[Connection, Facts, str]:
