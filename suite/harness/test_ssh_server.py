@@ -245,8 +245,9 @@ def test_agent_that_hangs_is_not_left_behind(server: LocalSshd, tmp_path: Path) 
     connection.close()
 
 
+@pytest.mark.parametrize("hangs", [False, True], ids=["agent ends", "agent hangs"])
 def test_what_earlier_runs_left_is_removed_and_a_run_that_goes_on_is_told(
-    server: LocalSshd, tmp_path: Path
+    server: LocalSshd, tmp_path: Path, hangs: bool
 ) -> None:
     first, facts, directory = brought(server, tmp_path)
     users_own = tmp_path / "luo-cts-checkout"
@@ -254,7 +255,9 @@ def test_what_earlier_runs_left_is_removed_and_a_run_that_goes_on_is_told(
     second = Connection(server.host(directory=str(tmp_path)))
     sweep(second, "run")
     assert Path(directory).exists(), "our own"
-    agent_for_ourselves(first, facts, directory)
+    agent = agent_for_ourselves(first, facts, directory)
+    if hangs:
+        os.kill(agent.hello.pid, signal.SIGSTOP)
     with pytest.raises(LuoCtsError, match=r"another run works on here: luo-cts-run in .* is in use"):
         sweep(second, "another")
     assert Path(directory, "agent").exists()
@@ -263,10 +266,12 @@ def test_what_earlier_runs_left_is_removed_and_a_run_that_goes_on_is_told(
     def swept() -> bool:
         with suppress(LuoCtsError):
             sweep(second, "another")
-        return local_sshd.free_of(Path(directory))
+        return not Path(directory).exists()
 
     wait_for(swept, "what is left to be removed", 60)
     assert users_own.exists()
+    if hangs:
+        os.kill(agent.hello.pid, signal.SIGKILL)
     second.close()
 
 
