@@ -67,6 +67,11 @@ BOOTS = (
             assert ram.read(7, 299 * PAGE) == b"changed"
         assert seen == {0, 16}  # in units of 256 MiB
 
+    @pytest.mark.boot("memhp_default_state=online", memory=400, dimm=256)
+    def test_with_a_dimm(luo):
+        assert 400 < memory(luo) < 656
+        assert "100000000-10fffffff : System RAM" in luo.actor.read_file("/proc/iomem").decode()
+
     @pytest.mark.boot(bare=True)
     def test_bare(luo):
         assert not {"kho=on", "liveupdate=on"} & set(words(luo))
@@ -151,14 +156,15 @@ def results(outcome: Outcome) -> dict[str, Result]:
 @pytest.mark.usefixtures("default_kernel")
 def test_each_boot_is_what_its_tests_ask_for(tmp_path: Path) -> None:
     outcome = run(tmp_path, BOOTS)
-    names = ["test_plain", "test_booted", "test_booted_scenario", "test_small", "test_shaped", "test_bare"]
+    names = ["test_plain", "test_booted", "test_booted_scenario", "test_small", "test_shaped"]
+    names += ["test_with_a_dimm", "test_bare"]
     assert outcome.verdicts == dict.fromkeys(names, "pass")
     assert outcome.status == 0
     told = results(outcome)
     assert {name: result.verdict for name, result in told.items()} == dict.fromkeys(names, Verdict.PASS)
     assert (told["test_plain"].clauses, told["test_bare"].generations) == (("a.b",), (0, 1))
     assert told["test_booted"].machine == told["test_booted_scenario"].machine
-    assert len({result.machine for result in told.values()}) == 5
+    assert len({result.machine for result in told.values()}) == 6
 
 
 @pytest.mark.usefixtures("default_kernel")

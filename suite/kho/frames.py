@@ -49,11 +49,15 @@ def touching(part: range, of: Iterable[range]) -> list[range]:
 
 
 def unusable(actor: Actor, frames: Sequence[int]) -> list[int]:
-    """Those of the page frames that the kernel took out of use at its boot."""
+    """Those of the page frames that the kernel took out of use at its boot.
+
+    Of a frame that is offline, as holes are with CONFIG_MEMORY_HOTPLUG, kpage_read() (fs/proc/page.c) says
+    nothing at all. It says as little of a page of the kernel's own: these are taken for unusable too.
+    """
     return [
         frame
         for frame, flags in zip(frames, frame_flags(actor, frames), strict=True)
-        if flags & (1 << _NOPAGE | 1 << _RESERVED)
+        if not flags or flags & (1 << _NOPAGE | 1 << _RESERVED)
     ]
 
 
