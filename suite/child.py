@@ -4,6 +4,7 @@
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -56,10 +57,14 @@ def leave(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 
 def outlast(command: Sequence[str]) -> int:
-    """Its exit status. After Ctrl-C, which reaches it too, it still writes its report."""
+    """Its exit status. After Ctrl-C, which reaches it too, it still writes its report; so it does after SIGTERM."""
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue
+    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGINT))
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, before)
