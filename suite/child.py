@@ -57,7 +57,7 @@ def leave(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 
 def outlast(command: Sequence[str]) -> int:
-    """Its exit status. After Ctrl-C, which reaches it too, it still writes its report; so it does after SIGTERM."""
+    """Its exit status. After Ctrl-C, which reaches it too, and SIGTERM it still writes its report."""
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGINT))
     try:
