@@ -143,7 +143,8 @@ _PREAMBLE = re.compile(r"CPU: \d+|Hardware name: |Tainted: |Workqueue: |\[\w+\]=
 
 # printk's prefix, with CONFIG_PRINTK_CALLER's part; a log level where the console shows it.
 _PREFIX = re.compile(r"\A(?:<\d+>)?\[ *(\d+\.\d{6})\](?:\[ *[TC]\d+\])? ?")
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00]")
+CONTROL = r"\x1b\[[0-9;=?]*[A-Za-z]"  # what is meant for a screen
+_ESCAPES = re.compile(rf"{CONTROL}|[\r\x00]")
 # The next kernel's first messages, in the middle of a line that the last kernel did not finish.
 _TORN = re.compile(r"(?<=.)(?=\[ {4}0\.000000\])")
 _BANNER = re.compile(r"Linux version \d")  # init/version-timestamp.c
