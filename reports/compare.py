@@ -8,6 +8,7 @@ Exit status: 1 for a regression, 5 where no test was judged on both sides, 4 for
 """
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -62,13 +63,17 @@ class Side:
         return {subject(run) for run in self.runs}
 
 
+# How fast the host is, which each run finds out anew, never to the last digit (fixtures/targets/ticks.py).
+OF_THE_HOST = re.compile(r"\btsc_early_khz=\d+ ?")
+
+
 def subject(run: Run) -> tuple[str, ...]:
     """What a run judged, as exactly as it says: equal for the same kernels; empty where nothing is said."""
     for suite in run.suites:
         told = suite.properties
         names = ("source", "config", "next-source", "next-config", "command-line", "target")
         if suite.name != HARNESS_SUITE and "source" in told and "-dirty" not in told["source"]:
-            return tuple(told.get(name, "") for name in names)
+            return tuple(OF_THE_HOST.sub("", told.get(name, "")) for name in names)
     return ()
 
 

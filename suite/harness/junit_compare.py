@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from reports.compare import OF_THE_HOST
+
 _OUTCOMES = ("failure", "error", "skipped")
 # What belongs to the run and not to the verdict: printk time stamps, durations, machine ids.
 _VOLATILE = re.compile(r"\[ *\d+\.\d{6}\]|\b\d+(\.\d+)? ?m?s\b|\bm\d+\b|0x[0-9a-f]+")
@@ -41,16 +43,13 @@ def _case(element: ElementTree.Element) -> Case:
     )
 
 
-def normalise(
-    path: Path, volatile_properties: tuple[str, ...] = ()
-) -> Mapping[str, tuple[Mapping[str, str], tuple[Case, ...]]]:
+def normalise(path: Path) -> Mapping[str, tuple[Mapping[str, str], tuple[Case, ...]]]:
     """Suite name → (properties, cases in file order), stripped of what may differ between two equal runs."""
     return {
         suite.get("name", ""): (
             {
-                name: item.get("value", "")
+                item.get("name", ""): OF_THE_HOST.sub("", item.get("value", ""))
                 for item in suite.iterfind("properties/property")
-                if (name := item.get("name", "")) not in volatile_properties
             },
             tuple(map(_case, suite.iterfind("testcase"))),
         )

@@ -133,6 +133,14 @@ def test_a_change_on_the_very_same_kernel_is_a_flake() -> None:
     assert changes([run_of({}, one="p")], [run_of({}, one="F")]) == {"one": Change.REGRESSION}
 
 
+def test_a_host_that_counts_its_ticks_anew_is_the_same_subject() -> None:
+    told = [{**KERNEL, "command-line": f"quiet {word}kho=on"} for word in ("tsc_early_khz=2596134 ", "")]
+    told += [{**KERNEL, "command-line": f"quiet tsc_early_khz=2596135 kho={word}"} for word in ("on", "off")]
+    first, *others = (run_of(each, one="p") for each in told)
+    assert [compare.subject(first) == compare.subject(other) for other in others] == [True, True, False]
+    assert changes([first], [run_of(told[2], one="F")]) == {"one": Change.FLAKY}
+
+
 def test_a_test_that_is_not_always_of_one_mind_is_a_flake() -> None:
     old = [run_of(KERNEL, flips="p", steady="p"), run_of(KERNEL, flips="F", steady="p")]
     new = [run_of(OTHER, flips="F", steady="F"), run_of(OTHER, flips="F", steady="F")]
