@@ -10,6 +10,8 @@ asks whether this fault was chosen by ``luo_mutant=ID``. So one build serves all
 * ``file``: a source file of the kernel;
 * ``old``: text that stands there once, or once behind the text ``after``;
 * ``new``: what takes its place; ``{old}`` in it is the old text;
+* ``config``: the variant of the kernel in which it breaks something, where the kernel as built by default
+  knows nothing of it;
 * ``since`` and ``until``: the releases whose source it fits, both included.
 """
 
@@ -24,7 +26,7 @@ from kernel import cache, entries
 from kernel.entries import RELEASE, TEXT
 from kernel.errors import LuoCtsError
 from kernel.source import from_debian
-from kernel.spec import DebSpec
+from kernel.spec import DebSpec, variants
 from kernel.window import Window
 
 DIRECTORY = Path(__file__).parents[1] / "configs" / "mutants"
@@ -45,6 +47,7 @@ _SCHEMA = {
             "after": TEXT,
             "old": TEXT,
             "new": {"type": "string", "pattern": r"\bMUTANT\b"},
+            "config": {"enum": variants()},
             "since": RELEASE,
             "until": RELEASE,
         },
@@ -62,6 +65,7 @@ class Mutant:
     old: str
     new: str
     after: str = ""
+    config: str = ""
     releases: Window = field(default_factory=Window)
 
 
@@ -142,14 +146,15 @@ def patch(tree: Path, mutants: Sequence[Mutant]) -> str:
     return "".join(rows)
 
 
-def spec(series: str, mutants: Sequence[Mutant], overlay: str = "") -> str:
+def spec(series: str, mutants: Sequence[Mutant], overlay: str = "", config: str = "") -> str:
     """The kernel spec of a Debian series with those of the mutants in it that fit its release.
 
-    ``overlay`` is added too, for clauses that need it.
+    ``overlay`` is added too, for clauses that need it; ``config`` is the variant to build.
     """
     origin = from_debian(DebSpec(series))
     fitting = [mutant for mutant in mutants if mutant.releases.holds(str(origin.release))]
     text = patch(origin.tree, fitting)
     file = cache.root() / "mutants" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.patch"
     cache.write(file, text)
-    return f"tree:{origin.tree},patch={file}" + (f",overlay={overlay}" if overlay else "")
+    settings = {"patch": str(file), "overlay": overlay, "config": config}
+    return f"tree:{origin.tree}" + "".join(f",{name}={value}" for name, value in settings.items() if value)

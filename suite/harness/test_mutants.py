@@ -13,7 +13,7 @@ from kernel.errors import LuoCtsError
 from kernel.mutants import Mutant, infest, load, mutate, patch
 from kernel.source import release_of
 from reports.model import Result, Run, Suite, Verdict
-from suite.mutants.__main__ import Outcome, outcome_of
+from suite.mutants.__main__ import Outcome, main, outcome_of
 
 HOME = "kernel/reboot.c"
 CODE = """\
@@ -156,6 +156,7 @@ def test_the_patch_makes_the_same_of_the_tree(tree: Path) -> None:
         {"old": ""},
         {"file": "a b.c"},
         {"since": 7.3},
+        {"config": "none-such"},
         {"more": 1},
     ],
     ids=str,
@@ -181,9 +182,10 @@ def test_an_id_belongs_to_one_in_all_files(tmp_path: Path) -> None:
 
 
 def test_fields_are_read(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(json.dumps([ENTRY | {"after": "y", "since": "7.1", "until": "7.2"}]))
+    fields = {"after": "y", "config": "distribution", "since": "7.1", "until": "7.2"}
+    (tmp_path / "a.yaml").write_text(json.dumps([ENTRY | fields]))
     (read,) = load(tmp_path)
-    assert (read.breaks, read.after) == (("a.b",), "y")
+    assert (read.breaks, read.after, read.config) == (("a.b",), "y", "distribution")
     assert [read.releases.holds(release) for release in ("6.19.1", "7.2.13", "7.3.4")] == [False, True, False]
 
 
@@ -198,6 +200,12 @@ def test_the_projects_own_mutants_fit_the_default_kernel(kernel_tree: Path) -> N
 
 def test_the_projects_own_mutants_are_in_yaml_files_only() -> None:
     assert {path.suffix for path in mutants.DIRECTORY.iterdir()} == {".yaml"}
+
+
+def test_a_name_that_no_mutant_has_is_told(kernel_tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "none-such"]) == 4
+    told = f"no mutant of {release_of(kernel_tree)} is none-such: configs/mutants has their ids"
+    assert capsys.readouterr().err.splitlines()[-1] == told
 
 
 # What a run says of one

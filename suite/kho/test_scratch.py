@@ -25,6 +25,11 @@ TOO_BIG = {
 }
 
 
+# Whole pageblocks of 2 MiB, and not all of them whole blocks of the largest order, 4 MiB: the allocator looks
+# at their neighbours, which a kernel that initialises struct pages late has not got to.
+ODD = ("66M,34M,18M", "98M,6M,22M", "70M,30M,26M", "0,130M,0")
+
+
 @pytest.mark.soak
 @pytest.mark.boot(bare=True, nodes=(640, 0, 128))
 @pytest.mark.clause("kho.scratch.given-back", "boot.scratch.too-big")
@@ -76,4 +81,22 @@ def test_global_area_alone_is_enough(luo: Luo) -> Scenario:
 @pytest.mark.boot(scratch("0,0,128M"), memory=512)
 @pytest.mark.clause("kho.scratch.one-area")
 def test_area_of_the_node_alone_is_enough(luo: Luo) -> Scenario:
+    yield from cross_twice(luo)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param(
+            sizes,
+            marks=[
+                pytest.mark.boot(scratch(sizes), memory=1024),
+                *([pytest.mark.soak] if sizes != ODD[0] else []),
+            ],
+        )
+        for sizes in ODD
+    ],
+)
+@pytest.mark.clause("kho.scratch.any-size")
+def test_areas_of_odd_sizes_carry_over(luo: Luo, sizes: str) -> Scenario:
     yield from cross_twice(luo)

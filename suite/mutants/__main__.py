@@ -3,7 +3,7 @@
 
 Boots a kernel with each fault of ``configs/mutants`` in turn and runs the tests of the clauses it breaks.
 A mutant is noticed when a test of each of these clauses fails. Exit status: 0 all were noticed, 1 some were
-not, 3 the kernel could not be built, or a run said nothing.
+not, 3 the kernel could not be built, or a run said nothing, 4 there is no such mutant.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from kernel import mutants
 from kernel.errors import LuoCtsError
 from kernel.kernel import obtain
 from kernel.mutants import Mutant
+from kernel.source import from_debian
+from kernel.spec import DebSpec
 from reports.model import Run, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -94,23 +96,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-n", "--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write mutant → failing tests there")
     options = parser.parse_args(arguments)
+    options.only = options.only or ["*"]
     try:
         everything = mutants.load()
-        kernel = obtain(mutants.spec(options.series, everything, overlay="provider"))
-        release = kernel.release
+        release = str(from_debian(DebSpec(options.series)).release)
+        chosen = [
+            mutant
+            for mutant in everything
+            if any(fnmatchcase(mutant.id, pattern) for pattern in options.only)
+            and mutant.releases.holds(release)
+        ]
+        if not chosen:
+            asked = " or ".join(options.only)
+            print(f"no mutant of {release} is {asked}: configs/mutants has their ids", file=sys.stderr)
+            return 4
+        kernels = {
+            config: obtain(mutants.spec(options.series, everything, overlay="provider", config=config))
+            for config in sorted({mutant.config for mutant in chosen})
+        }
     except (LuoCtsError, ValueError) as error:
         print(error, file=sys.stderr)
         return 3
-    chosen = [
-        mutant
-        for mutant in everything
-        if any(fnmatchcase(mutant.id, pattern) for pattern in options.only or ["*"])
-        and mutant.releases.holds(release)
-    ]
-    # As an image: no run looks through the tree again, and whoever changes it meanwhile changes no kernel.
-    image = f"image:{kernel.image},config={kernel.config}"
 
     def judged(mutant: Mutant) -> Outcome:
+        kernel = kernels[mutant.config]
+        # As an image: no run looks through the tree again, and who changes it meanwhile changes no kernel.
+        image = f"image:{kernel.image},config={kernel.config}"
         return judge(kernel.spec if needs_variants(mutant) else image, mutant)
 
     outcomes = []
