@@ -15,9 +15,9 @@ from suite.kho.frames import memfd_of, scratch_areas, touching
 from suite.kho.shape import GIB, MIB
 from suite.scenario import Scenario
 
-# The last node has no CPU, so that nothing is there that no test puts there. It is the five GiB from 4 GiB
-# on, and a bit. The global scratch area takes the upper two, so that one of them is scratch memory alone and
-# stays empty: what a boot needs first it takes from the end of the area.
+# The last node has no CPU: what is preserved there is the test's, but for parts of KHO's map. It is the five
+# GiB from 4 GiB on, and a bit. The global scratch area takes the upper two, so that one of them is scratch
+# memory alone and stays empty: what a boot needs first it takes from the end of the area.
 NODES = (512, 512, 5 * 1024 + 64)
 SCRATCH = "64M,1920M,64M"
 LAST = 2
