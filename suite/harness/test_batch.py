@@ -34,6 +34,8 @@ class PaperStage:
 
     poison: frozenset[str] = frozenset()  # their handover together goes wrong, each alone goes well
     boots: int = 1000  # that go well
+    accidents: int = 0  # so many handovers, or so many boots where there are none, go wrong by accident
+    accident: bool = False
     up: bool = False
     on_machine: list[Script] = field(default_factory=list)
     handovers: int = 0
@@ -41,6 +43,10 @@ class PaperStage:
     rewound: list[str] = field(default_factory=list)
 
     def open(self) -> str | None:
+        self.accident = self.boots <= 0 < self.accidents
+        if self.accident:
+            self.accidents, self.boots = self.accidents - 1, 1000
+            return "it panicked"
         self.up, self.on_machine, self.handovers = self.boots > 0, [], 0
         self.boots -= 1
         return None if self.up else "it panicked"
@@ -77,12 +83,20 @@ class PaperStage:
         assert scenarios
         assert {scenario.wishes[scenario.part - 1] for scenario in scenarios} == {wish}
         self.handovers += 1
+        self.accident = self.accidents > 0
+        if self.accident:
+            self.accidents -= 1
+            self.up = False
+            return "it panicked"
         killers = [s for s in scenarios if s.kills_handover == self.handovers]
         names = {scenario.name for scenario in scenarios}
         if killers or (self.poison and self.poison <= names and len(names) > 1):
             self.up = False
             return "it panicked"
         return None
+
+    def by_accident(self) -> bool:
+        return self.accident
 
     def blame(self, scenario: Script, why: str) -> None:
         assert why == "it panicked"
@@ -144,6 +158,27 @@ def test_one_guilty_of_many_is_found_in_few_machines() -> None:
     found = verdicts(scripts, stage)
     assert [name for name, verdict in found.items() if verdict != "passed"] == ["200"]
     assert before - stage.boots == 1 + 2 * 8
+
+
+def test_after_an_accident_all_go_once_more() -> None:
+    stage = PaperStage(accidents=1)
+    assert verdicts([Script("a"), Script("b"), Script("c")], stage) == dict.fromkeys("abc", "passed")
+    assert stage.unexplained == []
+    assert stage.rewound == ["a", "b", "c"]
+
+
+def test_a_second_accident_is_hunted_down_like_any_death() -> None:
+    assert verdicts([Script("a")], PaperStage(accidents=1)) == {"a": "passed"}
+    assert verdicts([Script("a")], PaperStage(accidents=2)) == {"a": "blamed"}
+    stage = PaperStage(accidents=2)
+    assert verdicts([Script("a"), Script("b")], stage) == dict.fromkeys("ab", "passed")
+    assert stage.unexplained == [("a", "b")]
+
+
+def test_a_boot_that_ends_by_accident_is_tried_again() -> None:
+    assert verdicts([Script("a"), Script("b")], PaperStage(boots=0, accidents=1)) == dict.fromkeys(
+        "ab", "passed"
+    )
 
 
 def test_without_a_machine_everybody_is_told_so() -> None:

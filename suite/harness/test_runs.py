@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,34 @@ class TestOnMachines:
         assert outcome.verdicts == {"test_a": "skipped", "test_b": "skipped", "test_c": "skipped"}
         assert "interrupted" in outcome.message("test_a")
         assert emulators(mark) == []
+
+    @pytest.mark.parametrize(("times", "verdict", "status"), [(1, "pass", 0), (2, "error", 3)])
+    def test_emulator_that_ends_in_a_handover_gets_another_try(
+        self, tmp_path: Path, times: int, verdict: str, status: int
+    ) -> None:
+        mark = str(uuid.uuid4())
+        consoles = [tmp_path / "report" / "console" / f"m{number}.0.log" for number in range(times)]
+
+        def jumps(console: Path) -> bool:
+            return console.exists() and b"handover to gen" in console.read_bytes()
+
+        def end(process: subprocess.Popen[str]) -> None:
+            for console in consoles:
+                wait_for(partial(jumps, console), "the handover")
+                (emulator,) = emulators(mark)
+                os.kill(emulator, signal.SIGABRT)
+
+        code = """
+    def test_one(luo):
+        luo.create_session("vm")
+        luo = yield KEXEC
+        luo.retrieve_session("vm")
+    """
+        outcome = supervise(tmp_path, code, "--qemu-arg", f"-uuid {mark}", meanwhile=end)
+        assert outcome.verdicts == {"test_one": verdict}
+        assert outcome.status == status
+        said = (outcome.directory / "junit.xml").read_text()
+        assert "earlier attempt: error: its batch died: emulator gone" in said
 
     def test_kill_leaves_no_emulator(self, tmp_path: Path) -> None:
         mark = str(uuid.uuid4())
