@@ -2,6 +2,7 @@
 """Mutants: where they fit, what they make of a tree, and what it takes for one to be noticed."""
 
 import json
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,6 +197,21 @@ def test_the_projects_own_mutants_fit_the_default_kernel(kernel_tree: Path) -> N
     changed = infest(kernel_tree, fitting)
     for number, each in enumerate(fitting, 1):
         assert f"unlikely(luo_mutant == {number})" in changed[each.file], each.id
+
+
+def test_no_mutant_takes_a_statement_from_under_anothers_condition() -> None:
+    """What a later one puts before the statement would be all that is left under an ``if`` without braces."""
+    bare = re.compile(r"\bif \([^\n]*\)\s+\{old\}\s*$")
+    before = re.compile(r"[;}]\s*\{old\}")
+    faults = load()
+    wrong = [
+        (one.id, other.id)
+        for number, one in enumerate(faults)
+        for other in faults[number + 1 :]
+        if one.file == other.file and (one.old in other.old or other.old in one.old)
+        if bare.search(one.new) and before.search(other.new)
+    ]
+    assert wrong == []
 
 
 def test_the_projects_own_mutants_are_in_yaml_files_only() -> None:
