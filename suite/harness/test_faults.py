@@ -130,6 +130,7 @@ def test_reboot_by_itself_is_named(tmp_path: Path) -> None:
     outcome = run(tmp_path, batch(first='luo.actor.write_file("/proc/sysrq-trigger", b"b")'))
     assert outcome.verdicts == {"test_a": "pass", "test_b": "failure", "test_c": "pass"}
     assert "unexpected reboot" in outcome.message("test_b")
+    assert "RIP=" in (outcome.directory / "junit.xml").read_text()
     assert outcome.status == 1
 
 
