@@ -146,15 +146,14 @@ def patch(tree: Path, mutants: Sequence[Mutant]) -> str:
     return "".join(rows)
 
 
-def spec(series: str, mutants: Sequence[Mutant], overlay: str = "", config: str = "") -> str:
+def spec(series: str, mutants: Sequence[Mutant], overlay: str = "") -> str:
     """The kernel spec of a Debian series with those of the mutants in it that fit its release.
 
-    ``overlay`` is added too, for clauses that need it; ``config`` is the variant to build.
+    ``overlay`` is added too, for clauses that need it.
     """
     origin = from_debian(DebSpec(series))
     fitting = [mutant for mutant in mutants if mutant.releases.holds(str(origin.release))]
     text = patch(origin.tree, fitting)
     file = cache.root() / "mutants" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.patch"
     cache.write(file, text)
-    settings = {"patch": str(file), "overlay": overlay, "config": config}
-    return f"tree:{origin.tree}" + "".join(f",{name}={value}" for name, value in settings.items() if value)
+    return f"tree:{origin.tree},patch={file}" + (f",overlay={overlay}" if overlay else "")

@@ -23,7 +23,7 @@ from kernel.errors import LuoCtsError
 from kernel.kernel import obtain
 from kernel.mutants import Mutant
 from kernel.source import from_debian
-from kernel.spec import DebSpec
+from kernel.spec import DebSpec, variant
 from reports.model import Run, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -110,8 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked = " or ".join(options.only)
             print(f"no mutant of {release} is {asked}: configs/mutants has their ids", file=sys.stderr)
             return 4
+        plain = mutants.spec(options.series, everything, overlay="provider")
         kernels = {
-            config: obtain(mutants.spec(options.series, everything, overlay="provider", config=config))
+            config: obtain(variant(plain, config) if config else plain)
             for config in sorted({mutant.config for mutant in chosen})
         }
     except (LuoCtsError, ValueError) as error:
